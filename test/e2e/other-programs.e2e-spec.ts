@@ -106,7 +106,7 @@ beforeAll(async () => {
   await bindQueue(broker.url);
   const summary = () => fetch(`${service.url}/ledger/summary`, { headers: bearer(key) });
   await waitUntil(async () => (await summary()).ok, 20_000);
-  sent = await runCollection('docs/collection', { baseUrl: service.url, apiKey: key });
+  sent = await runCollection('docs/collection', { baseUrl: service.url, apiKey: key }, 'delivery');
   await useEverything();
 }, 120_000);
 

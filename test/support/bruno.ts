@@ -17,10 +17,12 @@ export interface Sent {
  * tools/collection writes. (Bruno's command line has 510 packages in 272 MB.)
  *
  * @param given variables besides those of the environment `local`
+ * @param excluded requests with this tag are left out
  */
 export async function runCollection(
   folder: string,
   given: Readonly<Record<string, string>>,
+  excluded: string,
 ): Promise<Sent[]> {
   const text = (file: string) => readFileSync(join(folder, file), 'utf8');
   const { variables } = bruToEnvJsonV2(text('environments/local.bru'));
@@ -31,6 +33,7 @@ export async function runCollection(
   const { token = '' } = collectionBruToJson(text('collection.bru')).auth.bearer ?? {};
   const sent: Sent[] = [];
   for (const { file, request } of inOrder(folder, text)) {
+    if (request.meta.tags?.includes(excluded)) continue;
     sent.push({ file, ...(await send(request, values, token)) });
   }
   return sent;

@@ -22,7 +22,7 @@ interface Draft {
 }
 
 /** Where the first example would get in the way of later requests. */
-const EXAMPLES: Readonly<Record<string, string>> = { changeAccount: 'open' };
+const EXAMPLES: Readonly<Record<string, string>> = { changeAccount: 'open', redeliver: 'all' };
 
 /** What a run through all requests needs besides one of each operation. */
 const EXTRAS: Readonly<Record<string, Partial<Draft>>> = {
@@ -33,8 +33,11 @@ const EXTRAS: Readonly<Record<string, Partial<Draft>>> = {
   },
 };
 
-/** Operations that work only with an optional part of the bank. */
-const TAGS: Readonly<Record<string, readonly string[]>> = { getSubmission: ['rabbitmq'] };
+/** Operations that work only with an optional part of the bank, or only once something has been delivered. */
+const TAGS: Readonly<Record<string, readonly string[]>> = {
+  getSubmission: ['rabbitmq'],
+  getDelivery: ['delivery'],
+};
 
 /** The fields of bodies that name an account. */
 const ACCOUNT_FIELDS = ['accountId', 'from', 'to', 'near'];
@@ -42,11 +45,11 @@ const ACCOUNT_FIELDS = ['accountId', 'from', 'to', 'near'];
 const README = `A request for each operation of the API, made from openapi.json by \`npm run openapi\`.
 
 Run all in order: they open accounts of their own and go on with the ids that they get. Those with the tag \`rabbitmq\` need
-a service with RABBITMQ_URL. Where the service asks for a credential, \`apiKey\` is a key with the scope \`admin\`.
+a service with RABBITMQ_URL, those with the tag \`delivery\` a webhook that was sent an event, and its id as \`eventId\`. Where the service asks for a credential, \`apiKey\` is a key with the scope \`admin\`.
 
 Without the application, in this folder:
 
-    npx @usebruno/cli run -r --env local --env-var apiKey=bank_… --exclude-tags rabbitmq`;
+    npx @usebruno/cli run -r --env local --env-var apiKey=bank_… --exclude-tags rabbitmq,delivery`;
 
 /** A collection for Bruno: the texts of its files, by path. */
 export function collectionOf(document: Document): Map<string, string> {
