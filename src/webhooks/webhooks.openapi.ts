@@ -164,7 +164,7 @@ export const DocumentWebhookChange = () =>
     },
     ...pathOf(WebhookPathDto),
     ApiBody({
-      schema: bodySchema('ChangeWebhook', ChangeWebhookDto),
+      schema: bodySchema('ChangeWebhook', ChangeWebhookDto, { minProperties: 1 }),
       examples: {
         off: { summary: 'Switch it off', value: { status: 'disabled' } },
         on: {

@@ -32,6 +32,7 @@ export interface Schema extends Reference {
   readonly pattern?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
+  readonly minProperties?: number;
   readonly items?: Schema;
   readonly minItems?: number;
 }

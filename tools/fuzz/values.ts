@@ -237,7 +237,10 @@ export class Values {
       const member = this.field(name, property).map((value): Pair => [quoted(name), value]);
       return schema.required?.includes(name) === true ? member : fc.option(member, { nil: undefined });
     });
-    return fc.tuple(...members).map((given) => given.filter((member) => member !== undefined));
+    return fc
+      .tuple(...members)
+      .map((given) => given.filter((member) => member !== undefined))
+      .filter((given) => given.length >= (schema.minProperties ?? 0));
   }
 
   private any(reference: Schema): Arbitrary<string> {

@@ -47,9 +47,13 @@ export const money = (text: string) => new JsonMoney(formatMoney(parseMoney(text
  * The schema of a request body. If fields have aliases, it is either of two: with the fields' names, or with the
  * aliases.
  */
-export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference {
+export function bodySchema(
+  name: string,
+  dtoClass: DtoClass<object>,
+  more: { readonly minProperties?: number } = {},
+): Reference {
   const { aliases } = dtoClass;
-  if (!aliases) return schema(name, objectSchema(dtoClass));
+  if (!aliases) return schema(name, { ...objectSchema(dtoClass), ...more });
   const byField = new Map([...aliases].map(([alias, field]) => [field, alias]));
   const variants = [
     ['LongNames', byField],
