@@ -8,6 +8,7 @@ import { loadConfig, type Config } from '../../src/config/config.js';
 import { VARIABLES } from '../../src/config/variables.js';
 import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { PAGES } from '../../src/http/server/pages.js';
 
 // Docker is not available everywhere that tests run, so this checks what would otherwise break unnoticed.
 
@@ -163,6 +164,8 @@ describe('docker/Dockerfile', () => {
       .split('\n')
       .filter((line) => line.startsWith('!'));
     expect(new Set(passed.map((line) => line.slice(1)))).toEqual(sources);
+    for (const name of PAGES.keys())
+      expect([`docs/${name}.md`, dirname(`docs/${name}`)].some((path) => sources.has(path))).toBe(true);
   });
 
   it('runs as an unprivileged user, with a health check', () => {
