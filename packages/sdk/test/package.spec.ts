@@ -18,7 +18,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 import { openAccount, startApp, type TestApp } from '../../../test/support/app.js';
+import { freePort } from '@scalable-banking/embedded-postgres';
 import { codeBlocks } from '../../../test/support/documents.js';
+import { WEBHOOK_KEYS } from '../../../test/support/webhooks.js';
 
 const run = promisify(execFile);
 const SDK = join(process.cwd(), 'packages/sdk');
@@ -31,6 +33,8 @@ let consumer: string;
 let installed: string;
 let pages: Server;
 let app: TestApp;
+/** Where the guides' receiver of webhooks listens. */
+let receiver: string;
 
 beforeAll(async () => {
   consumer = mkdtempSync(join(tmpdir(), 'sdk-consumer-'));
@@ -48,7 +52,10 @@ beforeAll(async () => {
   });
   pages.listen(0, '127.0.0.1');
   await once(pages, 'listening');
-  app = await startApp({ CORS_ORIGINS: originOfPages() });
+  app = await startApp({
+    ...{ CORS_ORIGINS: originOfPages(), WEBHOOK_KEYS, WEBHOOK_PRIVATE_ADDRESSES: 'on' },
+  });
+  receiver = `127.0.0.1:${await freePort()}`;
   // The account that a new bank starts with.
   expect(await openAccount(app, '1000.00')).toBe(1);
 }, TIMEOUT_MS);
@@ -97,7 +104,7 @@ describe('the package', () => {
     ['nodenext', { module: 'nodenext', moduleResolution: 'nodenext' }],
     ['bundler', { module: 'esnext', moduleResolution: 'bundler' }],
   ])(
-    'has types that resolve and hold with %s, as its README uses them',
+    'has types that resolve and hold with %s, as its README and the guides use them',
     async (name, resolution) => {
       const project = join(consumer, `tsconfig.${name}.json`);
       const examples = writeExamples(README_URL);
@@ -118,7 +125,7 @@ describe('the package', () => {
   );
 
   it(
-    'does what its README says',
+    'does what its README and the guides say',
     async () => {
       for (const file of writeExamples(app.url)) {
         const { stdout } = await run(process.execPath, ['--no-warnings', join(consumer, file)]);
@@ -131,14 +138,18 @@ describe('the package', () => {
   );
 });
 
-/** @returns the files, in the order of the README */
+/** @returns the files, in the order of the documents */
 function writeExamples(url: string): string[] {
   writeFileSync(join(consumer, 'package.json'), '{"type":"module"}');
-  const blocks = codeBlocks(readFileSync(join(SDK, 'README.md'), 'utf8')).filter(({ lang }) => lang === 'ts');
-  return blocks.map(({ text }, i) => {
-    writeFileSync(join(consumer, `example${i}.ts`), text.replaceAll(README_URL, url));
-    return `example${i}.ts`;
-  });
+  const documents = [join(SDK, 'README.md'), ...globSync('docs/guides/*.md').sort()];
+  const blocks = documents.flatMap((file) => codeBlocks(readFileSync(file, 'utf8')));
+  return blocks
+    .filter(({ lang }) => lang === 'ts')
+    .map(({ text }, i) => {
+      const here = text.replaceAll(README_URL, url).replaceAll('127.0.0.1:4000', receiver);
+      writeFileSync(join(consumer, `example${i}.ts`), here);
+      return `example${i}.ts`;
+    });
 }
 
 describe('the package runs', () => {
