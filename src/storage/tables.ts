@@ -146,7 +146,7 @@ export const BANK_TABLES: readonly BankTable[] = [
     ...{ name: 'webhooks', id: 'webhook_id', drawn: true, ledger: false },
     service: [
       ...['SELECT', 'INSERT', 'DELETE'],
-      ...['url', 'event_types', 'description', 'secret', 'former_secret', 'former_secret_ends'].map(
+      ...['url', 'event_types', 'description', 'key_id', 'secret', 'former_secret', 'former_secret_ends'].map(
         (column) => `UPDATE (${column})`,
       ),
       ...['UPDATE (disabled_at)', 'UPDATE (disabled_because)'],
