@@ -341,3 +341,33 @@ describe('two instances', () => {
     await start();
   }, 90_000);
 });
+
+describe('an endpoint far behind that wants little', () => {
+  it('holds up no other one', async () => {
+    await start();
+    const accountId = await openAccount(app, '1.00');
+    const [quick, slow] = [await receiverOf(), await receiverOf(['account.changed'])];
+    await deposit(accountId);
+    await until(() => quick.versionsOf(accountId).length === 1);
+    await logAgain(200_000);
+    const since = { since: '2026-01-01' };
+    expect((await app.http.post(`/webhooks/${slow.id}/redeliveries`).send(since)).status).toBe(202);
+    await sleep(1_500);
+    const startedMs = performance.now();
+    await deposit(accountId);
+    await until(() => quick.versionsOf(accountId).length === 2, 60_000);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+  }, 90_000);
+});
+
+/** So many more rows at the end of the log, of the last event, which the endpoints have passed. */
+async function logAgain(rows: number): Promise<void> {
+  const last = "(SELECT position FROM bank.event_cursors WHERE receiver = 'log')";
+  await query(
+    app.databaseUrl,
+    `INSERT INTO bank.event_log
+       SELECT position + n, transaction_ids, account_event_ids, refusal_ids, failed_transfer_ids, traceparent, created_at
+       FROM bank.event_log, generate_series(1, ${rows}) n WHERE position = ${last}`,
+  );
+  await query(app.databaseUrl, `UPDATE bank.event_cursors SET position = position + ${rows}`);
+}

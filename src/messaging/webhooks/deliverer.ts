@@ -112,15 +112,17 @@ export class WebhookDeliverer {
         return pollMs;
       }
       if (mustLook) await this.look(active);
-      await Promise.all([...this.working.values()].map(({ delivery }) => delivery.proceed()));
+      const proceeding = [...this.working.values()].map(({ delivery }) => delivery.proceed());
+      const more = (await Promise.all(proceeding)).includes(true);
       for (const webhookId of this.gone) await this.switchOff(webhookId, 'gone');
       await this.save(performance.now());
       if (this.isFailing) this.tell.recovered();
       this.isFailing = false;
+      return more ? 0 : pollMs;
     } catch (error) {
       this.failing(error);
+      return pollMs;
     }
-    return pollMs;
   }
 
   /** Also without an endpoint, now and then: those that are gone leave their rows behind. */

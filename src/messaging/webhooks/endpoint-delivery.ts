@@ -36,7 +36,7 @@ export class EndpointDelivery {
   /** The events that were read and are still to be sent for the first time, the oldest first. */
   private readonly read = new Map<string, LoggedEvent>();
   private inFlight = 0;
-  private filling: Promise<void> | undefined;
+  private filling: Promise<boolean> | undefined;
   /** Reading has stopped because there was no room. */
   private wasFull = false;
   private ended = false;
@@ -94,10 +94,15 @@ export class EndpointDelivery {
     this.send();
   }
 
-  /** Reads on as far as there is room, and sends what may be sent. */
-  async proceed(): Promise<void> {
-    await (this.filling ??= this.fill().finally(() => (this.filling = undefined)));
+  /**
+   * Reads on, one page of the log at most, so that one who is far behind holds up no other, and sends what may be sent.
+   *
+   * @returns whether there may be more to read, and room for it
+   */
+  async proceed(): Promise<boolean> {
+    const more = await (this.filling ??= this.fill().finally(() => (this.filling = undefined)));
     this.send();
+    return more;
   }
 
   /** What is on its way is not waited for: whoever goes on here repeats it. */
@@ -105,27 +110,23 @@ export class EndpointDelivery {
     this.ended = true;
   }
 
-  private async fill(): Promise<void> {
+  private async fill(): Promise<boolean> {
     this.wasFull = false;
-    while (!this.ended && !this.pace.isDown && this.queue.room > 0) {
-      const rows = await this.parts.window.after(this.queue.readTo);
-      if (rows.length === 0) return;
-      for (const { position, events } of rows) {
-        this.wasFull = this.queue.room === 0;
-        if (this.wasFull) return;
-        const before = this.queue.position;
-        const wanted = events.flatMap((logged, index) =>
-          this.wants(logged.event) ? [{ logged, index }] : [],
-        );
-        for (const { logged, index } of wanted) this.read.set(`${position}.${index}`, logged);
-        this.queue.add(
-          position,
-          wanted.map(({ logged, index }) => ({ index, accountId: logged.message.accountId })),
-        );
-        if (this.queue.position !== before) this.changed ??= 'position';
-      }
-      this.send();
+    if (this.ended || this.pace.isDown || this.queue.room === 0) return false;
+    const rows = await this.parts.window.after(this.queue.readTo);
+    for (const { position, events } of rows) {
+      this.wasFull = this.queue.room === 0;
+      if (this.wasFull) return false;
+      const before = this.queue.position;
+      const wanted = events.flatMap((logged, index) => (this.wants(logged.event) ? [{ logged, index }] : []));
+      for (const { logged, index } of wanted) this.read.set(`${position}.${index}`, logged);
+      this.queue.add(
+        position,
+        wanted.map(({ logged, index }) => ({ index, accountId: logged.message.accountId })),
+      );
+      if (this.queue.position !== before) this.changed ??= 'position';
     }
+    return rows.length > 0;
   }
 
   private send(): void {
