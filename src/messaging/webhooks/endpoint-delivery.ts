@@ -156,11 +156,10 @@ export class EndpointDelivery {
       throw error;
     }
     this.read.delete(key);
+    this.changed = 'attempts';
+    if (!logged) return this.queue.lost(ticket);
     // Its account may belong to somebody else by now.
-    if (!logged || !this.wants(logged.event)) {
-      this.changed = 'attempts';
-      return this.queue.accepted(ticket, undefined);
-    }
+    if (!this.wants(logged.event)) return this.queue.accepted(ticket, undefined);
     const { url, secrets } = this.endpoint;
     const startedMs = Date.now();
     const { status, text, retryAfterMs } = await this.parts.sender.send(url, secrets, this.told(logged));
