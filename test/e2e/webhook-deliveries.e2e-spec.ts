@@ -214,6 +214,20 @@ describe('an endpoint', () => {
     expect(receiver.deliveries.length).toBeLessThan(4);
   });
 
+  it('is not switched off by its former URL, which answers 410', async () => {
+    await start();
+    const [former, next] = [await receiverOf(['transaction.posted']), await Receiver.start()];
+    receivers.push(next);
+    next.secret = former.secret;
+    former.answer = async () => {
+      await app.http.patch(`/webhooks/${former.id}`).send({ url: next.url });
+      return { status: 410 };
+    };
+    const accountId = await openAccount(app, '1.00');
+    await until(() => next.versionsOf(accountId).length === 1);
+    expect(await webhook(former.id)).toMatchObject({ status: 'enabled', url: next.url });
+  });
+
   it('is left alone for as long as it asks to be with Retry-After', async () => {
     await start();
     const receiver = await receiverOf(['transaction.posted']);

@@ -59,8 +59,8 @@ export class WebhookDeliverer {
   private readonly lease = new ShardLease('webhooks', LEASE_MS);
   private readonly window: LogWindow;
   private readonly working = new Map<number, Delivering>();
-  /** Those that are to be switched off. */
-  private readonly gone = new Set<number>();
+  /** Those that are to be switched off, with the URL that said so. */
+  private readonly gone = new Map<number, string>();
   private renewedMs = -Infinity;
   private lookedMs = -Infinity;
   private savedMs = -Infinity;
@@ -114,7 +114,7 @@ export class WebhookDeliverer {
       if (mustLook) await this.look(active);
       const proceeding = [...this.working.values()].map(({ delivery }) => delivery.proceed());
       const more = (await Promise.all(proceeding)).includes(true);
-      for (const webhookId of this.gone) await this.switchOff(webhookId, 'gone');
+      for (const [webhookId, url] of this.gone) await this.switchOff(webhookId, url, 'gone');
       await this.save(performance.now());
       if (this.isFailing) this.tell.recovered();
       this.isFailing = false;
@@ -147,6 +147,7 @@ export class WebhookDeliverer {
   private drop(): void {
     for (const { delivery } of this.working.values()) delivery.end();
     this.working.clear();
+    this.gone.clear();
     this.renewedMs = -Infinity;
   }
 
@@ -207,7 +208,7 @@ export class WebhookDeliverer {
         ...{ bankId: this.settings.bankId, policy: this.settings.policy },
         maySend: () => this.mayWork() && !this.loop.stopped,
         attempted: (accepted) => this.metrics.attempted(accepted),
-        gone: () => this.gone.add(webhookId),
+        gone: (url) => this.gone.set(webhookId, url),
         failing: (error) => this.failing(error),
       },
       row.position,
@@ -251,7 +252,8 @@ export class WebhookDeliverer {
     if (positions) this.savedPositionsMs = nowMs;
     for (const [webhookId, working] of this.working) {
       await this.saveOne(webhookId, working, [], !positions);
-      if (await this.failsForLong(webhookId, working.delivery)) await this.switchOff(webhookId, 'failing');
+      if (await this.failsForLong(webhookId, working.delivery))
+        await this.switchOff(webhookId, working.delivery.url, 'failing');
     }
   }
 
@@ -297,9 +299,9 @@ export class WebhookDeliverer {
     return !(await this.acceptsElsewhere(webhookId));
   }
 
-  private async switchOff(webhookId: number, because: 'gone' | 'failing'): Promise<void> {
+  private async switchOff(webhookId: number, url: string, because: 'gone' | 'failing'): Promise<void> {
     await this.finish(webhookId);
-    await this.endpoints.disable(webhookId, because);
+    await this.endpoints.disable(webhookId, url, because);
     this.gone.delete(webhookId);
   }
 

@@ -23,8 +23,8 @@ export interface DeliveryParts {
   /** Whether this process may still send: another one may be at it otherwise. */
   readonly maySend: () => boolean;
   readonly attempted: (accepted: boolean) => void;
-  /** It answered that it is gone. */
-  readonly gone: () => void;
+  /** The URL answered that it is gone. */
+  readonly gone: (url: string) => void;
   /** What goes wrong while the log is read. */
   readonly failing: (error: unknown) => void;
 }
@@ -69,6 +69,10 @@ export class EndpointDelivery {
   /** What was not saved is to be saved again. */
   notSaved(): void {
     this.changed = 'attempts';
+  }
+
+  get url(): string {
+    return this.endpoint.url;
   }
 
   get failures(): number {
@@ -184,7 +188,7 @@ export class EndpointDelivery {
     this.queue.failed(ticket, attempt, nowMs, retryAfterMs);
     if (status !== GONE) return;
     this.end();
-    this.parts.gone();
+    this.parts.gone(url);
   }
 
   /** What it may know. */
