@@ -4,7 +4,7 @@ import { DeliveryQueue, type Ticket } from './delivery-queue.js';
 import type { Attempt, DeliveryState, EventPlace } from './delivery-state.js';
 import type { ActiveEndpoint } from './endpoints.js';
 import { ALL_EVENT_TYPES } from './event-types.js';
-import type { LoggedEvent, LogWindow } from './log-window.js';
+import { isValid, type LoggedEvent, type LogWindow } from './log-window.js';
 import { Pace } from './pace.js';
 import type { RetryPolicy } from './retry-policy.js';
 import type { WebhookSender } from './webhook-sender.js';
@@ -154,7 +154,9 @@ export class EndpointDelivery {
     const key = `${ticket.position}.${ticket.index}`;
     let logged: LoggedEvent | undefined;
     try {
-      logged = this.read.get(key) ?? (await this.parts.window.at(ticket));
+      const known = this.read.get(key);
+      const isKnown = known && (this.endpoint.owner === undefined || isValid(known));
+      logged = isKnown ? known : await this.parts.window.at(ticket);
     } catch (error) {
       this.queue.postponed(ticket, Date.now());
       throw error;
