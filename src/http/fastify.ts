@@ -107,7 +107,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   const paths = new Paths(fastify, ROUTER, config);
   // The last hook before the body is read: a missing route is rejected without parsing the body.
   fastify.addHook('onRequest', (request, reply, done) => {
-    const problem = problemOf(request, config.auth);
+    const problem = problemOf(request, config);
     if (problem || !paths.isDoubtful(request)) return done(problem);
     answerDoubtful(request, reply, paths.methodsOf(request), done);
   });
@@ -201,13 +201,13 @@ function report(
 const codeOf = (reply: FastifyReply) => reply.getHeader('x-error-code') as string | undefined;
 
 /** What is wrong with the head of a request, whatever its route. */
-function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
+function problemOf(request: FastifyRequest, { auth, http }: Config): Error | undefined {
   // The management port is meant for other machines, too.
-  const guarded = onlyThisMachine && !isManagement(request);
+  const guarded = auth.onlyThisMachine && !isManagement(request);
   return (
     headProblem(request.raw) ??
     hostProblem(request.raw) ??
-    (guarded ? sentFromElsewhere(request.raw) : undefined)
+    (guarded ? sentFromElsewhere(request.raw, http.corsOrigins) : undefined)
   );
 }
 

@@ -216,6 +216,20 @@ describe('an endpoint', () => {
     expect(receiver.deliveries.length).toBeLessThan(4);
   });
 
+  it('is not switched off by its former URL, which answers 410', async () => {
+    await start();
+    const [former, next] = [await receiverOf(['transaction.posted']), await Receiver.start()];
+    receivers.push(next);
+    next.secret = former.secret;
+    former.answer = async () => {
+      await app.http.patch(`/webhooks/${former.id}`).send({ url: next.url });
+      return { status: 410 };
+    };
+    const accountId = await openAccount(app, '1.00');
+    await until(() => next.versionsOf(accountId).length === 1);
+    expect(await webhook(former.id)).toMatchObject({ status: 'enabled', url: next.url });
+  });
+
   it('is left alone for as long as it asks to be with Retry-After', async () => {
     await start();
     const receiver = await receiverOf(['transaction.posted']);
@@ -252,7 +266,7 @@ describe('an endpoint', () => {
     other.close();
   });
 
-  it('of an owner gets events of that owner alone, and no version of accounts of others', async () => {
+  it('of an owner gets events of accounts that are still theirs, and no version of others', async () => {
     const database = await createTestDatabase();
     app = await startInstance(database.url, SETTINGS, QUICK);
     const [mine, theirs] = [await openAccount(app, '10.00'), await openAccount(app, '10.00')];
@@ -277,6 +291,13 @@ describe('an endpoint', () => {
     await deposit(mine);
     await sleep(500);
     expect(receiver.versionsOf(mine)).toHaveLength(2);
+    // What came before the change is not sent again either, five seconds after it.
+    await sleep(4_500);
+    const eventId = receiver.accepted.find((event) => isOf(event, mine))?.id;
+    receiver.deliveries.length = 0;
+    expect((await app.http.post(`/webhooks/${receiver.id}/redeliveries`).send({ eventId })).status).toBe(202);
+    await sleep(2_500);
+    expect(receiver.deliveries.map(({ event }) => event.id)).toEqual([]);
     await app.close();
     await database.drop();
     await start();
@@ -372,3 +393,33 @@ describe('two instances', () => {
     await start();
   }, 90_000);
 });
+
+describe('an endpoint far behind that wants little', () => {
+  it('holds up no other one', async () => {
+    await start();
+    const accountId = await openAccount(app, '1.00');
+    const [quick, slow] = [await receiverOf(), await receiverOf(['account.changed'])];
+    await deposit(accountId);
+    await until(() => quick.versionsOf(accountId).includes(3));
+    await logAgain(200_000);
+    const since = { since: '2026-01-01' };
+    expect((await app.http.post(`/webhooks/${slow.id}/redeliveries`).send(since)).status).toBe(202);
+    await sleep(1_500);
+    const startedMs = performance.now();
+    await deposit(accountId);
+    await until(() => quick.versionsOf(accountId).includes(4), 60_000);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+  }, 90_000);
+});
+
+/** So many more rows at the end of the log, of the last event, which the endpoints have passed. */
+async function logAgain(rows: number): Promise<void> {
+  const last = "(SELECT position FROM bank.event_cursors WHERE receiver = 'log')";
+  await query(
+    app.databaseUrl,
+    `INSERT INTO bank.event_log
+       SELECT position + n, transaction_ids, account_event_ids, refusal_ids, failed_transfer_ids, traceparent, created_at
+       FROM bank.event_log, generate_series(1, ${rows}) n WHERE position = ${last}`,
+  );
+  await query(app.databaseUrl, `UPDATE bank.event_cursors SET position = position + ${rows}`);
+}

@@ -260,7 +260,7 @@ describe('PATCH and DELETE /webhooks/{webhookId}', () => {
     expect(bodyOf(await change(id, { status: 'disabled' }))).toEqual(off);
     expect(bodyOf(await change(id, { status: 'enabled' }))).not.toHaveProperty('disabledAt');
     await becomeActive([id]);
-    await app.app.get(Endpoints).disable(numberOf(id), 'gone');
+    await app.app.get(Endpoints).disable(numberOf(id), WANTED.url, 'gone');
     expect(active()).toEqual([]);
     expect(bodyOf(await get(`/${id}`))).toMatchObject({ status: 'disabled', disabledBecause: 'gone' });
     // That it was asked to be off, too, does not hide why it is.

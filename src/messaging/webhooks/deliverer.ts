@@ -29,6 +29,8 @@ const PREFIX = 'webhook:';
 export interface DelivererLog {
   failing(error: unknown): void;
   recovered(): void;
+  /** The log no longer has all that an endpoint has missed. */
+  skipped(webhookId: number): void;
 }
 
 export interface DelivererSettings {
@@ -59,14 +61,15 @@ export class WebhookDeliverer {
   private readonly lease = new ShardLease('webhooks', LEASE_MS);
   private readonly window: LogWindow;
   private readonly working = new Map<number, Delivering>();
-  /** Those that are to be switched off. */
-  private readonly gone = new Set<number>();
+  /** Those that are to be switched off, with the URL that said so. */
+  private readonly gone = new Map<number, string>();
   private renewedMs = -Infinity;
   private triedMs = -Infinity;
   private lookedMs = -Infinity;
   private savedMs = -Infinity;
   private savedPositionsMs = -Infinity;
   private isFailing = false;
+  private failedLately = false;
 
   constructor(
     private readonly runner: TransactionRunner,
@@ -112,15 +115,25 @@ export class WebhookDeliverer {
         return pollMs;
       }
       if (performance.now() - this.lookedMs >= LOOK_EVERY_MS) await this.look(active);
-      await Promise.all([...this.working.values()].map(({ delivery }) => delivery.proceed()));
-      for (const webhookId of this.gone) await this.switchOff(webhookId, 'gone');
+      const more = await this.proceed();
+      for (const [webhookId, url] of this.gone) await this.switchOff(webhookId, url, 'gone');
       await this.save(performance.now());
-      if (this.isFailing) this.tell.recovered();
-      this.isFailing = false;
+      if (this.isFailing && !this.failedLately) this.tell.recovered();
+      this.isFailing = this.failedLately;
+      this.failedLately = false;
+      return more ? 0 : pollMs;
     } catch (error) {
       this.failing(error);
+      return pollMs;
     }
-    return pollMs;
+  }
+
+  /** What can't be read for one holds up no other. @returns whether there may be more to read */
+  private async proceed(): Promise<boolean> {
+    const deliveries = [...this.working.values()].map(({ delivery }) => delivery.proceed());
+    const settled = await Promise.allSettled(deliveries);
+    for (const each of settled) if (each.status === 'rejected') this.failing(each.reason);
+    return settled.some((each) => each.status === 'fulfilled' && each.value);
   }
 
   private mayWork(): boolean {
@@ -141,6 +154,7 @@ export class WebhookDeliverer {
   private drop(): void {
     for (const { delivery } of this.working.values()) delivery.end();
     this.working.clear();
+    this.gone.clear();
     this.renewedMs = -Infinity;
   }
 
@@ -194,6 +208,7 @@ export class WebhookDeliverer {
       row = await find();
     }
     if (!row) return;
+    if (!(await this.log.retains(row.position))) this.tell.skipped(webhookId);
     const delivery = new EndpointDelivery(
       endpoint,
       {
@@ -201,7 +216,7 @@ export class WebhookDeliverer {
         ...{ bankId: this.settings.bankId, policy: this.settings.policy },
         maySend: () => this.mayWork() && !this.loop.stopped,
         attempted: (accepted) => this.metrics.attempted(accepted),
-        gone: () => this.gone.add(webhookId),
+        gone: (url) => this.gone.set(webhookId, url),
         failing: (error) => this.failing(error),
       },
       row.position,
@@ -245,7 +260,8 @@ export class WebhookDeliverer {
     if (positions) this.savedPositionsMs = nowMs;
     for (const [webhookId, working] of this.working) {
       await this.saveOne(webhookId, working, [], !positions);
-      if (await this.failsForLong(webhookId, working.delivery)) await this.switchOff(webhookId, 'failing');
+      if (await this.failsForLong(webhookId, working.delivery))
+        await this.switchOff(webhookId, working.delivery.url, 'failing');
     }
   }
 
@@ -291,14 +307,15 @@ export class WebhookDeliverer {
     return !(await this.acceptsElsewhere(webhookId));
   }
 
-  private async switchOff(webhookId: number, because: 'gone' | 'failing'): Promise<void> {
+  private async switchOff(webhookId: number, url: string, because: 'gone' | 'failing'): Promise<void> {
     await this.finish(webhookId);
-    await this.endpoints.disable(webhookId, because);
+    await this.endpoints.disable(webhookId, url, because);
     this.gone.delete(webhookId);
   }
 
   private failing(error: unknown): void {
     if (!this.isFailing) this.tell.failing(error);
     this.isFailing = true;
+    this.failedLately = true;
   }
 }

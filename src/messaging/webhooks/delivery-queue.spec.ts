@@ -212,6 +212,17 @@ describe('what an endpoint is still to get', () => {
     expect(queue.state()).toMatchObject({ failures: [], dropped: 1 });
   });
 
+  it('is dropped, not accepted, once the log has it no longer', () => {
+    const queue = new DeliveryQueue(0, NO_STATE, POLICY);
+    queue.add(1, [{ index: 0, accountId: 1 }]);
+    queue.add(2, [{ index: 0, accountId: 1 }]);
+    fail(queue, queue.next(NOW), NOW);
+    queue.lost(queue.next(Infinity) as Ticket);
+    expect(queue.state()).toMatchObject({ dropped: 1, failures: [{ position: 2 }] });
+    accept(queue, queue.next(Infinity), NOW);
+    expect(queue.state()).toMatchObject({ dropped: 1, failures: [] });
+  });
+
   it('is read ahead within bounds, also where accounts wait for what failed', () => {
     const queue = new DeliveryQueue(0, NO_STATE, POLICY);
     let position = 0;

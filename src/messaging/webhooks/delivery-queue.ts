@@ -4,7 +4,7 @@ import type { Attempt, DeliveryState, EventPlace, Failure } from './delivery-sta
 /** Events of rows that are read ahead of the position. */
 const MOST_AHEAD = 1_000;
 /** Events that have failed, and events that wait for one that has: at more, nothing new is read. */
-const MOST_FAILURES = 1_000;
+const MOST_FAILURES = 200;
 const MOST_WAITING = 10_000;
 /** Attempts that are kept to be looked at. */
 const MOST_RECENT = 50;
@@ -157,7 +157,7 @@ export class DeliveryQueue {
     return due.length === 0 ? undefined : Math.min(...due);
   }
 
-  /** @param attempt undefined: it was not sent, because the log has it no longer, or the endpoint does not want it */
+  /** @param attempt undefined: it was not sent, because the endpoint does not want it any more */
   accepted(ticket: Ticket, attempt: Attempt | undefined): void {
     if (attempt) {
       this.note(attempt);
@@ -165,6 +165,12 @@ export class DeliveryQueue {
     }
     if (this.singles.get(keyOf(ticket))?.isBusy) return void this.singles.delete(keyOf(ticket));
     this.leave(this.lines.get(ticket.accountId) as Line);
+  }
+
+  /** The log has it no longer. */
+  lost(ticket: Ticket): void {
+    this.dropped += 1;
+    this.accepted(ticket, undefined);
   }
 
   /** It could not be read, and so was not sent. */

@@ -42,7 +42,7 @@ const STATE = z.object({
   recent: z.array(ATTEMPT),
   /** Since when no event was accepted while some were tried; undefined: the last one was. */
   failingSince: z.iso.datetime().optional(),
-  /** Events that were dropped, after three days. */
+  /** Events that were dropped: after three days, or because the log has them no longer. */
   dropped: z.int(),
 });
 

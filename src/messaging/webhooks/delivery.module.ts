@@ -69,6 +69,10 @@ function createDeliverers(
         failing: (error) =>
           logger.warn({ msg: `shard ${index}: webhooks failed and are tried again`, err: error }),
         recovered: () => logger.log(`shard ${index}: webhooks are sent again`),
+        skipped: (webhookId) =>
+          logger.warn(
+            `shard ${index}: webhook wh${webhookId} has missed events that are not retained any more`,
+          ),
       },
       (webhookId) => anyAccepts(others, webhookId, retries.switchOffAfterMs),
     );

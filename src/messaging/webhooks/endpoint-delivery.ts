@@ -4,7 +4,7 @@ import { DeliveryQueue, type Ticket } from './delivery-queue.js';
 import type { Attempt, DeliveryState, EventPlace } from './delivery-state.js';
 import type { ActiveEndpoint } from './endpoints.js';
 import { ALL_EVENT_TYPES } from './event-types.js';
-import type { LoggedEvent, LogWindow } from './log-window.js';
+import { isValid, type LoggedEvent, type LogWindow } from './log-window.js';
 import { Pace } from './pace.js';
 import type { RetryPolicy } from './retry-policy.js';
 import type { WebhookSender } from './webhook-sender.js';
@@ -23,8 +23,8 @@ export interface DeliveryParts {
   /** Whether this process may still send: another one may be at it otherwise. */
   readonly maySend: () => boolean;
   readonly attempted: (accepted: boolean) => void;
-  /** It answered that it is gone. */
-  readonly gone: () => void;
+  /** The URL answered that it is gone. */
+  readonly gone: (url: string) => void;
   /** What goes wrong while the log is read. */
   readonly failing: (error: unknown) => void;
 }
@@ -36,7 +36,7 @@ export class EndpointDelivery {
   /** The events that were read and are still to be sent for the first time, the oldest first. */
   private readonly read = new Map<string, LoggedEvent>();
   private inFlight = 0;
-  private filling: Promise<void> | undefined;
+  private filling: Promise<boolean> | undefined;
   /** Reading has stopped because there was no room. */
   private wasFull = false;
   private ended = false;
@@ -71,6 +71,10 @@ export class EndpointDelivery {
     this.changed = 'attempts';
   }
 
+  get url(): string {
+    return this.endpoint.url;
+  }
+
   get failures(): number {
     return this.queue.failures;
   }
@@ -94,10 +98,15 @@ export class EndpointDelivery {
     this.send();
   }
 
-  /** Reads on as far as there is room, and sends what may be sent. */
-  async proceed(): Promise<void> {
-    await (this.filling ??= this.fill().finally(() => (this.filling = undefined)));
+  /**
+   * Reads on, one page of the log at most, so that one who is far behind holds up no other, and sends what may be sent.
+   *
+   * @returns whether there may be more to read, and room for it
+   */
+  async proceed(): Promise<boolean> {
+    const more = await (this.filling ??= this.fill().finally(() => (this.filling = undefined)));
     this.send();
+    return more;
   }
 
   /** What is on its way is not waited for: whoever goes on here repeats it. */
@@ -105,27 +114,23 @@ export class EndpointDelivery {
     this.ended = true;
   }
 
-  private async fill(): Promise<void> {
+  private async fill(): Promise<boolean> {
     this.wasFull = false;
-    while (!this.ended && !this.pace.isDown && this.queue.room > 0) {
-      const rows = await this.parts.window.after(this.queue.readTo);
-      if (rows.length === 0) return;
-      for (const { position, events } of rows) {
-        this.wasFull = this.queue.room === 0;
-        if (this.wasFull) return;
-        const before = this.queue.position;
-        const wanted = events.flatMap((logged, index) =>
-          this.wants(logged.event) ? [{ logged, index }] : [],
-        );
-        for (const { logged, index } of wanted) this.read.set(`${position}.${index}`, logged);
-        this.queue.add(
-          position,
-          wanted.map(({ logged, index }) => ({ index, accountId: logged.message.accountId })),
-        );
-        if (this.queue.position !== before) this.changed ??= 'position';
-      }
-      this.send();
+    if (this.ended || this.pace.isDown || this.queue.room === 0) return false;
+    const rows = await this.parts.window.after(this.queue.readTo);
+    for (const { position, events } of rows) {
+      this.wasFull = this.queue.room === 0;
+      if (this.wasFull) return false;
+      const before = this.queue.position;
+      const wanted = events.flatMap((logged, index) => (this.wants(logged.event) ? [{ logged, index }] : []));
+      for (const { logged, index } of wanted) this.read.set(`${position}.${index}`, logged);
+      this.queue.add(
+        position,
+        wanted.map(({ logged, index }) => ({ index, accountId: logged.message.accountId })),
+      );
+      if (this.queue.position !== before) this.changed ??= 'position';
     }
+    return rows.length > 0;
   }
 
   private send(): void {
@@ -149,17 +154,18 @@ export class EndpointDelivery {
     const key = `${ticket.position}.${ticket.index}`;
     let logged: LoggedEvent | undefined;
     try {
-      logged = this.read.get(key) ?? (await this.parts.window.at(ticket));
+      const known = this.read.get(key);
+      const isKnown = known && (this.endpoint.owner === undefined || isValid(known));
+      logged = isKnown ? known : await this.parts.window.at(ticket);
     } catch (error) {
       this.queue.postponed(ticket, Date.now());
       throw error;
     }
     this.read.delete(key);
+    this.changed = 'attempts';
+    if (!logged) return this.queue.lost(ticket);
     // Its account may belong to somebody else by now.
-    if (!logged || !this.wants(logged.event)) {
-      this.changed = 'attempts';
-      return this.queue.accepted(ticket, undefined);
-    }
+    if (!this.wants(logged.event)) return this.queue.accepted(ticket, undefined);
     const { url, secrets } = this.endpoint;
     const startedMs = Date.now();
     const { status, text, retryAfterMs } = await this.parts.sender.send(url, secrets, this.told(logged));
@@ -184,7 +190,7 @@ export class EndpointDelivery {
     this.queue.failed(ticket, attempt, nowMs, retryAfterMs);
     if (status !== GONE) return;
     this.end();
-    this.parts.gone();
+    this.parts.gone(url);
   }
 
   /** What it may know. */

@@ -79,11 +79,13 @@ export class Endpoints {
     return this.isFailing ? undefined : this.ids;
   }
 
-  /** For good, until a request enables it. Rejects with any failure of the database. */
-  async disable(webhookId: number, because: Exclude<DisabledBecause, 'request'>): Promise<void> {
-    await this.store.disable(webhookId, because);
+  /**
+   * For good, until a request enables it; unless it has another URL by now. Rejects with any failure of the database.
+   */
+  async disable(webhookId: number, url: string, because: Exclude<DisabledBecause, 'request'>): Promise<void> {
+    const isDisabled = await this.store.disable(webhookId, url, because);
     this.endpoints = this.endpoints.filter((endpoint) => endpoint.webhookId !== webhookId);
-    this.log.disabled(webhookId, because);
+    if (isDisabled) this.log.disabled(webhookId, because);
   }
 
   private async refresh(): Promise<number> {

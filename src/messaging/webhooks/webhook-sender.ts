@@ -99,7 +99,9 @@ async function beginningOf(body: AsyncIterable<Buffer> & { destroy(): unknown })
     bytes += chunk.length;
     if (bytes >= MOST_ANSWER_BYTES) break;
   }
-  return Buffer.concat(chunks).toString('utf8', 0, MOST_ANSWER_BYTES).slice(0, MOST_ANSWER_CHARACTERS);
+  const text = Buffer.concat(chunks).toString('utf8', 0, MOST_ANSWER_BYTES);
+  // JSON would write each of them in six characters.
+  return text.slice(0, MOST_ANSWER_CHARACTERS).replaceAll(/\p{Cc}/gu, ' ');
 }
 
 type Resolve = (hostname: string) => Promise<readonly string[]>;

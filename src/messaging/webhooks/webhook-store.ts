@@ -116,15 +116,20 @@ export class WebhookStore {
     });
   }
 
-  /** Switches one off that is still on. Rejects with any failure of the database. */
-  async disable(webhookId: number, because: DisabledBecause): Promise<void> {
-    await this.runner.run(({ manager }) =>
+  /**
+   * Switches one off that is still on, and still has this URL. Rejects with any failure of the database.
+   *
+   * @returns whether it was switched off by this
+   */
+  async disable(webhookId: number, url: string, because: DisabledBecause): Promise<boolean> {
+    const { affected } = await this.runner.run(({ manager }) =>
       manager.update(
         WebhookEntity,
-        { webhookId, disabledAt: IsNull() },
+        { webhookId, url, disabledAt: IsNull() },
         { disabledAt: () => 'now()', disabledBecause: because },
       ),
     );
+    return affected === 1;
   }
 
   private run<T>(user: string, work: Work<T>): Promise<T> {
