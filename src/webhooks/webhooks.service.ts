@@ -10,6 +10,7 @@ import { isPublicAddress } from '../messaging/webhooks/addresses.js';
 import type { ShardDeliveries } from '../messaging/webhooks/deliveries.js';
 import type { DeliveryState } from '../messaging/webhooks/delivery-state.js';
 import { deliveryHeaders } from '../messaging/webhooks/delivery-headers.js';
+import { Endpoints } from '../messaging/webhooks/endpoints.js';
 import { DELIVERIES } from '../messaging/webhooks/endpoints.module.js';
 import { newSecret, WebhookSecrets } from '../messaging/webhooks/secrets.js';
 
@@ -46,6 +47,7 @@ export class WebhooksService {
   constructor(
     private readonly store: WebhookStore,
     private readonly secrets: WebhookSecrets,
+    private readonly endpoints: Endpoints,
     @Inject(DELIVERIES) private readonly shards: readonly ShardDeliveries[],
     @Inject(CONFIG) private readonly config: Config,
   ) {}
@@ -57,6 +59,7 @@ export class WebhooksService {
     const webhook = await this.store.insert({ ...wanted, secret: encrypted }, user);
     // One that is down begins when it is up.
     await Promise.allSettled(this.shards.map((shard) => shard.begin(webhook.webhookId)));
+    this.endpoints.reload();
     return new WebhookWithSecretDto(webhook, secret);
   }
 
@@ -86,11 +89,14 @@ export class WebhooksService {
     const disabling = { disabledAt: () => 'coalesce(disabled_at, now())', disabledBecause: () => OF_REQUEST };
     const enabling = { disabledAt: null, disabledBecause: null };
     const status = enabled === undefined ? {} : enabled ? enabling : disabling;
-    return this.show(await this.store.change(webhookId, owner, { ...changes, ...status }, user));
+    const webhook = await this.store.change(webhookId, owner, { ...changes, ...status }, user);
+    this.endpoints.reload();
+    return this.show(webhook);
   }
 
-  remove(webhookId: number, { owner, user }: Sender): Promise<void> {
-    return this.store.remove(webhookId, owner, user);
+  async remove(webhookId: number, { owner, user }: Sender): Promise<void> {
+    await this.store.remove(webhookId, owner, user);
+    this.endpoints.reload();
   }
 
   async rotate({ webhookId, overlapMs }: Rotation, { owner, user }: Sender): Promise<WebhookWithSecretDto> {
@@ -102,7 +108,9 @@ export class WebhooksService {
         ? { formerSecret: null, formerSecretEnds: null }
         : { formerSecret: former, formerSecretEnds: new Date(Date.now() + overlapMs) };
     const changes = { secret: encrypted, ...overlap };
-    return new WebhookWithSecretDto(await this.store.change(webhookId, owner, changes, user), secret);
+    const webhook = await this.store.change(webhookId, owner, changes, user);
+    this.endpoints.reload();
+    return new WebhookWithSecretDto(webhook, secret);
   }
 
   async deliveries({ webhookId, status }: DeliveryListing, sender: Sender): Promise<DeliveriesDto> {

@@ -60,6 +60,11 @@ export class Endpoints {
     return this.loop.stop();
   }
 
+  /** Something was changed here: the other processes learn of it when they read the list the next time. */
+  reload(): void {
+    void this.refresh();
+  }
+
   /**
    * Those that are enabled, whose key, if they have one, has not ended, and whose secret can be read. Empty when the
    * list could not be read for too long.
@@ -93,6 +98,8 @@ export class Endpoints {
     try {
       const stored = await this.store.all();
       const known = await Promise.all(stored.map((webhook) => this.endpointOf(webhook)));
+      // A later read has ended before this one.
+      if (startedMs < this.readMs) return REFRESH_MS;
       this.endpoints = known.filter((endpoint) => endpoint !== undefined);
       this.ids = new Set(stored.map(({ webhookId }) => webhookId));
       this.readMs = startedMs;
