@@ -71,7 +71,7 @@ export class WebhookEndpoints {
   redeliver(webhookId: string, what: Redeliver & CallOptions): Promise<Redelivery> {
     const [call, body] = splitCall(what);
     return dataOf(
-      api.redeliver({ ...this.calls.sending(call, {}), path: { webhookId }, body: body as Redeliver }),
+      api.redeliver({ ...this.calls.sending(call, {}), path: { webhookId }, body: body }),
     );
   }
 }
