@@ -70,8 +70,6 @@ export class WebhookEndpoints {
   /** Sends one event again, or all since a time. */
   redeliver(webhookId: string, what: Redeliver & CallOptions): Promise<Redelivery> {
     const [call, body] = splitCall(what);
-    return dataOf(
-      api.redeliver({ ...this.calls.sending(call, {}), path: { webhookId }, body: body }),
-    );
+    return dataOf(api.redeliver({ ...this.calls.sending(call, {}), path: { webhookId }, body }));
   }
 }
