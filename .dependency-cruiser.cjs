@@ -3,7 +3,7 @@
  * its own folder and from lower ranks only, so no circle of folders can arise.
  */
 const RANKS = [
-  ['packages/embedded-postgres/src'],
+  ['packages/embedded-postgres/src', 'packages/sdk/src'],
   ['packages/embedded-postgres/test', 'src/domain'],
   ['src/config', 'src/concurrency', 'migrations'],
   ['src/storage'],
@@ -11,6 +11,7 @@ const RANKS = [
   ['src/redis', 'src/sharding'],
   ['src/cache', 'src/access'],
   ['src/messaging'],
+  ['src/messaging/webhooks'],
   ['src/ledger/write', 'src/ledger/read'],
   ['src/ledger'],
   ['src/http/schema'],
@@ -22,19 +23,22 @@ const RANKS = [
   ['src/http'],
   ['src/transfers'],
   ['src/holds'],
-  ['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/health'],
+  [
+    ...['src/accounts', 'src/transactions', 'src/statements', 'src/summaries', 'src/live-events'],
+    ...['src/webhooks', 'src/health'],
+  ],
   ['src/batches'],
   ['src/submissions'],
   ['src/app'],
   ['src/app/workers', 'src/admin'],
   ['src/cli'],
   ['src'],
-  ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks'],
+  ['tools/stack/servers', 'tools/stack/proxies', 'tools/checks', 'tools/collection'],
   ['tools/stack', 'tools/bench/load', 'tools/chaos/checker', 'tools/fuzz', 'tools/concurrency'],
   ['tools/bench', 'tools/chaos'],
   ['tools/bench/overload'],
   ['test/support', 'test/sabotage'],
-  ['test/integration', 'test/e2e'],
+  ['test/integration', 'test/e2e', 'packages/sdk/test'],
 ];
 
 /** Folders that are one room: their subfolders only sort their files. */
@@ -76,6 +80,21 @@ module.exports = {
       to: { pathNot: '^src/domain/|^crypto$' },
     },
     {
+      name: 'one-file-knows-open-telemetry',
+      severity: 'error',
+      from: {
+        path: '^(src|packages|migrations|tools|test)/',
+        pathNot: '^src/observability/open-telemetry\\.ts$',
+      },
+      to: { path: '^node_modules/@opentelemetry/' },
+    },
+    {
+      name: 'open-telemetry-is-loaded-only-where-it-is-wanted',
+      severity: 'error',
+      from: {},
+      to: { path: '^src/observability/open-telemetry\\.ts$', dynamic: false },
+    },
+    {
       name: 'only-http-and-the-features-know-http',
       severity: 'error',
       from: {
@@ -112,6 +131,7 @@ module.exports = {
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
+    exclude: '^packages/sdk/(dist|src/generated)/',
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: {

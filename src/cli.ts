@@ -8,6 +8,7 @@ import { addAuditExport } from './cli/audit-export.js';
 import { addAuditList } from './cli/audit-list.js';
 import { addBackup } from './cli/backup.js';
 import { addCapture } from './cli/capture.js';
+import { addEventsReplay } from './cli/events-replay.js';
 import { addEventsTail } from './cli/events-tail.js';
 import { addClose, addFreeze, addUnfreeze } from './cli/freeze.js';
 import { addHold } from './cli/hold.js';
@@ -28,6 +29,8 @@ import { addTransfer } from './cli/transfer.js';
 import { addTransfersCancel, addTransfersList, addTransfersReconcile } from './cli/transfers.js';
 import { addVerify } from './cli/verify.js';
 import { addVoid } from './cli/void.js';
+import { addWebhooksList } from './cli/webhooks-list.js';
+import { addWebhooksListen } from './cli/webhooks-listen.js';
 
 // A command loads its use case when it runs; V8 compiles it once.
 enableCompileCache(join(import.meta.dirname, '../.compile-cache'));
@@ -66,7 +69,8 @@ function createProgram(): Command {
     'transfers between shards',
     ...[addTransfersList, addTransfersCancel, addTransfersReconcile],
   );
-  group('events', 'what the bank publishes to RabbitMQ', addEventsTail);
+  group('events', 'what the bank publishes to RabbitMQ', addEventsTail, addEventsReplay);
+  group('webhooks', 'events that are sent by HTTP', addWebhooksList, addWebhooksListen);
   group(
     'submissions',
     'submissions that could not be read, and were put aside',

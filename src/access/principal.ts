@@ -9,6 +9,7 @@ export const SCOPES = [
   'deposits:write',
   'withdrawals:write',
   'transfers:write',
+  'webhooks:write',
   'accounts:manage',
   'admin',
 ] as const;
@@ -50,11 +51,21 @@ export interface Principal {
   readonly scopes: ReadonlySet<Scope>;
 }
 
+/** The API key that the sender has shown; undefined: it was none. */
+export function keyIdOf({ id }: Pick<Principal, 'id'>): number | undefined {
+  const [, keyId] = /^key:(\d+)$/.exec(id) ?? [];
+  return keyId === undefined ? undefined : Number(keyId);
+}
+
 /** Where authentication is off, everybody may do everything. */
 export const EVERYBODY: Principal = { id: 'everybody', owner: undefined, scopes: new Set(SCOPES) };
 
 /** Who has shown no credential. It may do nothing, and owns nothing: no account has an empty owner. */
 export const NOBODY: Principal = { id: 'nobody', owner: '', scopes: new Set() };
+
+/** Whether a credential tells who it is. */
+export const isIdentified = (principal: Principal): boolean =>
+  principal !== EVERYBODY && principal !== NOBODY;
 
 /** @param scopes of the credential; what is no scope of ours counts for nothing */
 export function principalOf(id: string, owner: string | undefined, scopes: readonly string[]): Principal {

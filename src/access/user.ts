@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { LRUCache } from 'lru-cache';
-import { EVERYBODY, NOBODY, type Principal } from './principal.js';
+import { isIdentified, type Principal } from './principal.js';
 import type { Sender } from '../domain/sender.js';
 import { readAddress } from './client-address.js';
 
@@ -26,7 +26,7 @@ export interface IdentifiedRequest extends RequestOrigin {
 /** Whom a request counts against: its principal, whatever the address; without a credential, its address. */
 export function userOf(request: IdentifiedRequest): string {
   const { principal } = request;
-  return principal === EVERYBODY || principal === NOBODY ? addressOf(request) : principal.id;
+  return isIdentified(principal) ? principal.id : addressOf(request);
 }
 
 export const senderOf = (request: IdentifiedRequest): Sender => ({

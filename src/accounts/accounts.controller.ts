@@ -101,7 +101,7 @@ export class AccountsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const account = await this.accounts.change(command, senderOf(request), request.waitingSinceMs, admit);
+    const account = await this.accounts.change(command, senderOf(request), request, admit);
     return tagged(reply, accountTag(account), this.accounts.show(account));
   }
 

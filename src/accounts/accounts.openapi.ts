@@ -199,7 +199,7 @@ export const DocumentChange = (): MethodDecorator =>
     }),
     ...AccountIdParameter(),
     ApiBody({
-      schema: bodySchema('ChangeAccount', ChangeAccountDto),
+      schema: bodySchema('ChangeAccount', ChangeAccountDto, { minProperties: 1 }),
       examples: {
         blocked: { summary: 'Block withdrawals', value: { status: 'debits_blocked' } },
         open: {

@@ -18,7 +18,7 @@ const changeThenRead = (failure: LedgerFailure) =>
   ).change(
     { type: 'change', accountId: 1, changes: { status: 'frozen' } },
     { owner: undefined, user: 'ada' },
-    undefined,
+    {},
     undefined,
   );
 

@@ -7,6 +7,7 @@ import type { ChangeCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { recordedCode } from '../domain/currency.js';
 import { Ledger } from '../domain/ports.js';
+import type { Origin } from '../domain/origin.js';
 import type { Sender } from '../domain/sender.js';
 import { encodeCursor, listingFor } from '../http/validation/cursor.js';
 import { AccountOwners } from '../ledger/read/account-owners.js';
@@ -56,13 +57,13 @@ export class AccountsService {
   async change(
     command: ChangeCommand,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: (() => Promise<void>) | undefined,
   ): Promise<OwnedAccount> {
     const { accountId } = command;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     if (admit) await admit();
-    await this.ledger.execute(command, sinceMs);
+    await this.ledger.execute(command, origin);
     return this.reader.account(accountId, user).catch(afterTheChange);
   }
 

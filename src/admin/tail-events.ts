@@ -58,5 +58,6 @@ export async function tailEvents(
 
 function accountsOf(event: BankEvent): number[] {
   if (event.type === 'transfer.completed.v1') return event.data.legs.map(({ accountId }) => accountId);
+  if (event.type === 'transfer.failed.v1') return [event.data.accountId, event.data.toAccountId];
   return [event.data.accountId];
 }

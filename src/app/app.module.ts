@@ -15,12 +15,17 @@ import { PendingTransfersModule } from '../ledger/pending-transfers.module.js';
 import { SummaryModule } from '../ledger/summary.module.js';
 import { SweeperModule } from '../ledger/sweeper.module.js';
 import { MetricsModule } from '../observability/metrics.module.js';
+import type { Tracing } from '../observability/tracing.js';
+import { TracingModule } from '../observability/tracing.module.js';
 import { HealthModule } from '../health/health.module.js';
+import { LiveEventsModule } from '../live-events/live-events.module.js';
 import { SubmissionsModule } from '../submissions/submissions.module.js';
 import { StatementsModule } from '../statements/statements.module.js';
 import { SummariesModule } from '../summaries/summaries.module.js';
 import { TransactionsModule } from '../transactions/transactions.module.js';
 import { TransfersModule } from '../transfers/transfers.module.js';
+import { DeliveryModule } from '../messaging/webhooks/delivery.module.js';
+import { WebhooksModule } from '../webhooks/webhooks.module.js';
 
 /** The ledger without HTTP, as the command line needs it. */
 @Module({})
@@ -41,10 +46,11 @@ export class CoreModule {
  */
 @Module({})
 export class AppModule {
-  static register(config: Config, bank: BankShards): DynamicModule {
+  static register(config: Config, bank: BankShards, tracing?: Tracing): DynamicModule {
     return {
       module: AppModule,
       imports: [
+        TracingModule.register(tracing),
         CoreModule.register(config, bank),
         MessagingModule,
         SweeperModule,
@@ -57,8 +63,11 @@ export class AppModule {
         SummariesModule,
         TransfersModule,
         HoldsModule,
+        LiveEventsModule,
         BatchesModule,
         SubmissionsModule,
+        DeliveryModule,
+        WebhooksModule,
         HealthModule,
       ],
       providers: [{ provide: APP_FILTER, useClass: GlobalExceptionFilter }],

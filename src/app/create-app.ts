@@ -20,6 +20,7 @@ import { halfOf, AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-conc
 import { Lifecycle } from '../observability/lifecycle.js';
 import { NestLogger } from '../observability/logging.js';
 import { Metrics } from '../observability/metrics.js';
+import { openTracing } from '../observability/open-tracing.js';
 
 /** Builds the service on a bank's shards, ready to listen. */
 export async function createApp(
@@ -28,9 +29,10 @@ export async function createApp(
   logger: Logger,
 ): Promise<NestFastifyApplication> {
   const security = await securityHeaders(config.http.tls !== undefined);
+  const tracing = await openTracing(config.tracing, logger);
   runInterceptorsDirectly();
   const app = await NestFactory.create<NestFastifyApplication>(
-    AppModule.register(config, bank),
+    AppModule.register(config, bank, tracing),
     createFastifyAdapter(config, security),
     { logger: new NestLogger(logger), bodyParser: false, abortOnError: false },
   );
@@ -43,7 +45,7 @@ export async function createApp(
   admitBatches(fastify, batchPlaces(config));
   const metrics = app.get(Metrics);
   const lifecycle = app.get(Lifecycle, { strict: false });
-  installFastifyHooks(app, { config, security, metrics, lifecycle, logger });
+  installFastifyHooks(app, { config, security, metrics, lifecycle, logger, tracing });
   if (config.http.swaggerUi) {
     serveOpenApi(app);
     servePages(fastify);

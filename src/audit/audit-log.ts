@@ -68,7 +68,7 @@ export async function recordAct(
     `SELECT nextval(pg_get_serial_sequence($1, 'event_id')) AS event_id,
             date_trunc('milliseconds', clock_timestamp()) AS happened_at,
             (SELECT attname::text FROM pg_attribute
-             WHERE attrelid = to_regclass($1) AND attname IN ('epoch', 'schema_epoch')) AS epoch_column`,
+             WHERE attrelid = to_regclass($1) AND attname IN ('epoch', 'schema_epoch', 'tables_epoch')) AS epoch_column`,
     [auditEvents],
   );
   const { rows: last } = await client.query<{ hash: string }>(

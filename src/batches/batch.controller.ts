@@ -129,6 +129,7 @@ export class BatchController {
 }
 
 const batchSenderOf = (request: FastifyRequest): BatchSender => ({
+  span: request.span,
   user: userOf(request),
   requestId: request.id,
   textMoney: representationOf(request.headers).textMoney,

@@ -5,6 +5,7 @@ import type { Config } from '../config/config.js';
 import { keyOf } from '../domain/books.js';
 import { accountsOf } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
+import type { Origin } from '../domain/origin.js';
 import { Ledger } from '../domain/ports.js';
 import { isTooEarly } from '../holds/holds.dto.js';
 import { executeInTime, tooEarly } from '../holds/holds.service.js';
@@ -36,7 +37,7 @@ export interface AtomicAnswer extends Pick<ErrorAnswer, 'status' | 'headers'> {
 }
 
 /** The sender of a batch. */
-export interface BatchSender {
+export interface BatchSender extends Pick<Origin, 'span'> {
   /** The name under which users share limited resources. */
   readonly user: string;
   /** Leads from the answer to an internal error to its line in the log. */
@@ -149,9 +150,10 @@ export class BatchService {
     return atomicAnswer(await this.outcomes(prepared, sender), sender.textMoney);
   }
 
-  private outcomes(prepared: readonly Prepared[], { user, requestId }: BatchSender): Promise<Result[]> {
+  private outcomes(prepared: readonly Prepared[], sender: BatchSender): Promise<Result[]> {
     const commands = prepared.map(({ command }) => command);
-    const effects = this.ledger.executeAtomically(commands, user);
+    const { user, requestId } = sender;
+    const effects = this.ledger.executeAtomically(commands, user, sender);
     return Promise.all(
       effects.map((one, index) =>
         one.then(
@@ -200,14 +202,15 @@ export class BatchService {
     return atomicAnswer(errors, false);
   }
 
-  private async post(item: PreparedItem, { requestId, textMoney }: BatchSender): Promise<string> {
+  private async post(item: PreparedItem, sender: BatchSender): Promise<string> {
+    const { requestId, textMoney } = sender;
     try {
       if (!isPrepared(item)) throw item;
       const { command } = item;
       const effects =
         command.type === 'hold'
-          ? await executeInTime(this.ledger, command)
-          : await this.ledger.execute(command);
+          ? await executeInTime(this.ledger, command, sender)
+          : await this.ledger.execute(command, sender);
       return resultText(item.answer(effects), textMoney);
     } catch (error) {
       return resultText(this.refused(error, requestId), textMoney);

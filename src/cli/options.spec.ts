@@ -171,7 +171,7 @@ describe('scopesOption', () => {
     'refuses %j, and lists the valid ones',
     (text) => {
       expect(() => scopesOption(text)).toThrow(
-        /accounts:read, .*deposits:write, withdrawals:write, transfers:write, accounts:manage, admin, separated by commas\.$/,
+        /accounts:read, .*deposits:write, withdrawals:write, transfers:write, webhooks:write, accounts:manage, admin, separated by commas\.$/,
       );
     },
   );

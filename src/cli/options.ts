@@ -63,6 +63,7 @@ export const accountsOption = wholeNumber(MAX_SEED_ACCOUNTS);
 export const countOption = wholeNumber(MAX_ID);
 export const keyArgument = wholeNumber(MAX_ID);
 export const millisecondsOption = wholeNumber(MAX_PAUSE_MS);
+export const portOption = wholeNumber(65_535, 0);
 export const shardArgument = wholeNumber(MAX_SHARD, 0);
 export const skipIdsOption = wholeNumber(MAX_ID, 0);
 
@@ -190,6 +191,12 @@ export function ageOption(text: string): Date {
   const age = durationOption(text);
   if (age === 0) throw new InvalidArgumentError('It must be a number of days or hours, like 90d or 36h.');
   return new Date(Date.now() - age);
+}
+
+/** The secret of a webhook. @throws InvalidArgumentError */
+export function webhookSecretOption(text: string): string {
+  if (/^whsec_[A-Za-z0-9+/]{32,88}={0,2}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be the secret of a webhook, which begins with whsec_.');
 }
 
 /** @throws InvalidArgumentError */

@@ -134,6 +134,20 @@ describe('loadConfig', () => {
     });
   });
 
+  it('traces only where an endpoint is set, and waits for the last spans when it stops', () => {
+    expect(loadConfig({ OTEL_TRACES_SAMPLER: 'always_on' }).tracing).toBeUndefined();
+    const { tracing, operation } = loadConfig({
+      OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+      OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+      OTEL_TRACES_SAMPLER_ARG: '0.05',
+    });
+    expect(tracing).toMatchObject({
+      ...{ endpoint: 'http://collector:4318', protocol: 'http/protobuf' },
+      ...{ sampler: 'parentbased_traceidratio', ratio: 0.05 },
+    });
+    expect(operation.shutdownTimeoutMs).toBe(52_000);
+  });
+
   it.each([
     [{}, true],
     [{ DATABASE_URL: 'postgresql://localhost/bank' }, false],
@@ -276,6 +290,10 @@ describe('loadConfig: invalid settings', () => {
     ['LOG_LEVEL', 'INFO'],
     ['LOG_FORMAT', 'xml'],
     ['LOG_REQUESTS', 'none'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318'],
+    ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
+    ['OTEL_TRACES_SAMPLER', 'jaeger_remote'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.5'],
     ['SHARDS', 'postgresql://bank@db/bank'],
     ['SHARDS', 'postgresql://bank@db/bank?schema=Bank'],
     ['SHARDS', 'postgresql://bank@db/bank?schema=bank_0, db:5432'],
@@ -421,6 +439,20 @@ describe('former variables', () => {
     expect(variableWarnings(loadConfig({}), { [name]: 's3cret' })).toEqual([
       `${name} is not a setting and has no effect: is ${meant} meant?`,
     ]);
+  });
+
+  it('knows what OpenTelemetry reads by itself, and what it does not', () => {
+    const warn = (name: string) => variableWarnings(loadConfig({}), { [name]: 's3cret' }, new Set([name]));
+    for (const name of [
+      'OTEL_SERVICE_NAME',
+      'OTEL_EXPORTER_OTLP_HEADERS',
+      'OTEL_EXPORTER_OTLP_TRACES_TIMEOUT',
+    ])
+      expect(warn(name)).toEqual([]);
+    expect(warn('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT')).toEqual([
+      'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is not a setting and has no effect: is OTEL_EXPORTER_OTLP_ENDPOINT meant?',
+    ]);
+    expect(warn('OTEL_SDK_DISABLED')).toHaveLength(1);
   });
 
   it('says nothing about variables of other programs', () => {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { UserError } from '../domain/user-error.js';
 import { contradictions } from './contradictions.js';
 import type { ShardAddress } from './shard-address.js';
@@ -45,10 +46,15 @@ export function loadConfig(
   return deepFreeze(configOf(env));
 }
 
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
 /** The settings, in sections. Those without a variable are constants that nobody needs to change. */
 function configOf(env: Variables) {
   const http = httpOf(env);
   const ledger = ledgerOf(env);
+  const tracing = tracingOf(env);
   return {
     http,
     /** That of every account that is opened without one. A bank's never changes. */
@@ -78,8 +84,22 @@ function configOf(env: Variables) {
     },
     /** Undefined: no Redis. */
     redis: env.REDIS_URL === undefined ? undefined : { url: env.REDIS_URL, timeoutMs: env.REDIS_TIMEOUT_MS },
-    /** How often the outbox is checked for events to publish. */
-    outbox: { pollMs: 500 },
+    /** How often the outbox is checked for events to move to the log, and the log for some to publish. */
+    outbox: { pollMs: 200 },
+    events: {
+      /** How long the log keeps them. */
+      retentionMs: env.EVENT_RETENTION_DAYS * DAY_MS,
+      /** The most open streams of live events. Each takes a connection, so others are left half of them. */
+      maxStreams: Math.min(5_000, Math.ceil(http.maxConnections / 2)),
+      maxStreamsPerUser: Math.min(2_500, Math.ceil(http.maxConnections / 4)),
+      /** How long a stream may be silent: proxies cut idle connections, many after a minute. */
+      heartbeatMs: 15_000,
+      /** How often it is checked whether the client of a stream may still get events. */
+      checkMs: 1_000,
+      /** How long a client is asked to wait before it comes back. */
+      retryMs: 1_000,
+    },
+    webhooks: webhooksOf(env),
     /** How often expired holds are looked for. */
     sweeper: { pollMs: 1_000 },
     // A process that dies keeps the lease of its work until that runs out.
@@ -100,6 +120,7 @@ function configOf(env: Variables) {
       /** How long the broker may take to confirm one. */
       confirmTimeoutMs: 5_000,
     },
+    tracing,
     log: {
       level: env.LOG_LEVEL,
       /** auto: readable on a terminal, JSON lines elsewhere. */
@@ -122,7 +143,39 @@ function configOf(env: Variables) {
         ledger.commandTimeoutMs +
         ledger.transactionTimeoutMs +
         ledger.resolveTimeoutMs +
-        http.answerTimeoutMs,
+        http.answerTimeoutMs +
+        (tracing?.closeTimeoutMs ?? 0),
+    },
+  };
+}
+
+function webhooksOf(env: Variables) {
+  return {
+    /** Encrypt the secrets of endpoints, in base64: the first one encrypts, all decrypt. */
+    keys: env.WEBHOOK_KEYS,
+    /** Where the embedded bank keeps a key of its own, outside of the database and its backups. */
+    keyFile: isEmbedded(env) ? join(env.DATA_DIR, 'webhook-key') : undefined,
+    /** Whether endpoints may be on this machine or a private network, and without TLS. */
+    privateAddresses: allowsPrivateAddresses(env),
+    /** How often a shard's log is looked at. */
+    pollMs: 200,
+    /** For one request, until the last byte of its answer. */
+    timeoutMs: 10_000,
+    retries: {
+      /** The pause after the first failure; it doubles with each further one. */
+      firstRetryMs: 1_000,
+      /** The longest pause while later events of the account wait. */
+      longestRetryMs: 5 * MINUTE_MS,
+      /** The longest pause after that. */
+      longestLateRetryMs: HOUR_MS,
+      /** The longest that an endpoint can ask for. */
+      longestRetryAfterMs: HOUR_MS,
+      /** How long later events of the account wait for one that is not accepted. */
+      giveUpAfterMs: HOUR_MS,
+      /** How long it is tried in all. */
+      dropAfterMs: 3 * DAY_MS,
+      /** How long an endpoint may accept nothing before it is switched off. */
+      switchOffAfterMs: 3 * DAY_MS,
     },
   };
 }
@@ -229,6 +282,20 @@ function rateLimitOf(env: Variables) {
   return perSecond === 0 ? undefined : { perSecond, burst: env.RATE_LIMIT_BURST || perSecond };
 }
 
+/** Undefined: nothing is traced. */
+function tracingOf(env: Variables) {
+  if (env.OTEL_EXPORTER_OTLP_ENDPOINT === undefined) return undefined;
+  return {
+    endpoint: env.OTEL_EXPORTER_OTLP_ENDPOINT,
+    protocol: env.OTEL_EXPORTER_OTLP_PROTOCOL,
+    sampler: env.OTEL_TRACES_SAMPLER,
+    /** The share of traces that a sampler by ratio records. */
+    ratio: env.OTEL_TRACES_SAMPLER_ARG,
+    /** How long a stop waits for the last spans to be exported. */
+    closeTimeoutMs: 2_000,
+  };
+}
+
 /**
  * Whether the cache may answer reads. The embedded server belongs to one instance, so with one worker nobody else
  * writes. Another server may have several instances, which see each other's writes only through Redis.
@@ -245,6 +312,15 @@ function isOnlyForThisMachine(env: Variables): boolean {
   const behindProxy = env.TRUSTED_PROXIES.length > 0;
   const inUse = env.NODE_ENV === 'production' || behindProxy || env.JWT_ISSUER !== undefined;
   return isEmbedded(env) && isThisMachine(env.HOST) && !inUse;
+}
+
+/**
+ * Who can only send from this machine can reach its private addresses anyway. Anybody else would reach them through the
+ * service.
+ */
+function allowsPrivateAddresses(env: Variables): boolean {
+  const { WEBHOOK_PRIVATE_ADDRESSES: chosen } = env;
+  return chosen === 'auto' ? env.AUTH === 'auto' && isOnlyForThisMachine(env) : chosen === 'on';
 }
 
 function isEmbedded(env: Variables): boolean {

@@ -1,7 +1,7 @@
 import leven from 'leven';
 import type { Config } from './config.js';
 import { ENV_FILE_NAMES } from './env-file-names.js';
-import { RENAMED, VARIABLES } from './variables.js';
+import { READ_BY_OPEN_TELEMETRY, RENAMED, VARIABLES } from './variables.js';
 
 /** The value that applies instead of a removed variable; undefined: the variable would have no effect here anyway. */
 export const GONE: Readonly<Record<string, (config: Config) => number | undefined>> = {
@@ -44,6 +44,7 @@ export function variableWarnings(
     });
   const unknown = names
     .filter((name) => ![VARIABLES, RENAMED, GONE].some((known) => Object.hasOwn(known, name)))
+    .filter((name) => !READ_BY_OPEN_TELEMETRY.test(name))
     .flatMap((name) => {
       const meant = nameMeantBy(name) ?? (inFile.has(name) ? nearestTo(name) : undefined);
       if (meant !== undefined) return [`${name} is not a setting and has no effect: is ${meant} meant?`];

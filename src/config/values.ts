@@ -17,6 +17,16 @@ export const integer = (fallback: number, min: number, max: number) =>
     })
     .transform(Number);
 
+/** A share, from 0 to 1. */
+export const ratio = (fallback: number) =>
+  z
+    .string()
+    .default(String(fallback))
+    .refine((value) => /^(0(\.\d{1,15})?|1(\.0{1,15})?)$/.test(value), {
+      message: 'must be a number from 0 to 1',
+    })
+    .transform(Number);
+
 const MAX_WORKERS = 128;
 
 export const workerCount = () =>
@@ -101,6 +111,10 @@ export const originList = () =>
 export const networkList = () =>
   list(isNetwork, 'must be IP addresses or networks like 10.0.0.0/8, separated by commas or spaces');
 
+/** Keys of 256 bits. */
+export const secretKeyList = () =>
+  list(isSecretKey, 'must be keys of 32 bytes in base64, separated by commas or spaces');
+
 /** Whether only this machine can reach an address. */
 export function isThisMachine(host: string): boolean {
   return host === 'localhost' || (ipaddr.isValid(host) && ipaddr.process(host).range() === 'loopback');
@@ -108,6 +122,12 @@ export function isThisMachine(host: string): boolean {
 
 function isOrigin(value: string): boolean {
   return /^https?:/.test(value) && URL.canParse(value) && new URL(value).origin === value;
+}
+
+/** Whether it is a key of 256 bits in base64. */
+export function isSecretKey(value: string): boolean {
+  const bytes = Buffer.from(value, 'base64');
+  return bytes.length === 32 && bytes.toString('base64') === value;
 }
 
 function isNetwork(value: string): boolean {

@@ -9,6 +9,8 @@ import {
   networkList,
   originList,
   postgresUrl,
+  secretKeyList,
+  ratio,
   serverUrl,
   shardList,
   text,
@@ -81,6 +83,21 @@ export const VARIABLES = {
   // Events
   RABBITMQ_URL: serverUrl(['amqp:', 'amqps:'], 'amqp://user:password@host:5672'),
   RABBITMQ_EXCHANGE: matching(/^[\w.:-]{1,127}$/, 'bank', 'must be 1 to 127 letters, digits and . : _ -'),
+  EVENT_RETENTION_DAYS: integer(30, 1, 3_650),
+  WEBHOOK_KEYS: secretKeyList(),
+  WEBHOOK_PRIVATE_ADDRESSES: choice(['auto', 'on', 'off'], 'auto'),
+
+  // Traces
+  OTEL_EXPORTER_OTLP_ENDPOINT: serverUrl(['http:', 'https:'], 'http://host:4318'),
+  OTEL_EXPORTER_OTLP_PROTOCOL: choice(['http/protobuf', 'http/json'], 'http/protobuf'),
+  OTEL_TRACES_SAMPLER: choice(
+    [
+      ...(['always_on', 'always_off', 'traceidratio'] as const),
+      ...(['parentbased_always_on', 'parentbased_always_off', 'parentbased_traceidratio'] as const),
+    ],
+    'parentbased_always_on',
+  ),
+  OTEL_TRACES_SAMPLER_ARG: ratio(1),
 
   // Operation
   LOG_LEVEL: choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], 'info'),
@@ -89,6 +106,10 @@ export const VARIABLES = {
   SLOW_REQUEST_MS: integer(1_000, 1, 600_000),
   SHUTDOWN_DELAY_MS: integer(0, 0, 600_000),
 };
+
+/** Variables of OpenTelemetry that its exporter and its resource read by themselves. */
+export const READ_BY_OPEN_TELEMETRY =
+  /^OTEL_(SERVICE_NAME|RESOURCE_ATTRIBUTES|EXPORTER_OTLP_(TRACES_)?(HEADERS|TIMEOUT|COMPRESSION|CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY))$/;
 
 /**
  * Former names of variables. A setting under such a name would silently have no effect, so the service does not start.

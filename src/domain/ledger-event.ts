@@ -1,13 +1,25 @@
+import type { Rejection } from './errors.js';
 import type { Hold } from './hold.js';
+import type { Money } from './money.js';
 import type { Transaction } from './transaction.js';
 
 /** What the bank tells others about, once it is committed. */
-export type LedgerEvent = TransactionPosted | TransferCompleted | HoldEvent | AccountChanged;
+export type LedgerEvent = (
+  TransactionPosted | TransferCompleted | TransferFailed | HoldEvent | AccountChanged | SubmissionRefused
+) & {
+  /** The trace context (W3C) of the batch that it is from; undefined: it was not traced. */
+  readonly traceparent?: string;
+};
 
-export interface AnnouncedTransaction extends Transaction {
-  /** The code of its account's currency; undefined: that of the bank, with two decimals. */
+/** What is told of the account of an event. */
+interface AboutAccount {
+  /** The code of its currency; undefined: that of the bank, with two decimals. */
   readonly currency?: string;
+  /** Who owns it when the event is read; undefined: the bank does. */
+  readonly owner?: string;
 }
+
+export interface AnnouncedTransaction extends Transaction, AboutAccount {}
 
 export interface TransactionPosted {
   readonly kind: 'transaction.posted';
@@ -20,6 +32,30 @@ export interface TransferCompleted {
   readonly legs: readonly AnnouncedTransaction[];
 }
 
+/** A transfer to another shard was refused there, or cancelled: the money is back. */
+export interface TransferFailed extends AboutAccount {
+  readonly kind: 'transfer.failed';
+  readonly transferId: number;
+  /** Its source. */
+  readonly accountId: number;
+  readonly to: number;
+  readonly amount: Money;
+  readonly decimals: number;
+  /** The hold that it was to capture. */
+  readonly holdId: number | undefined;
+  readonly timestamp: Date;
+}
+
+/** A submission was accepted, and refused when it was to be posted. */
+export interface SubmissionRefused extends AboutAccount {
+  readonly kind: 'submission.refused';
+  readonly refusalId: number;
+  readonly accountId: number;
+  readonly idempotencyKey: string;
+  readonly rejection: Rejection;
+  readonly timestamp: Date;
+}
+
 export interface HoldEvent {
   readonly kind: 'hold.placed' | 'hold.captured' | 'hold.voided' | 'hold.expired';
   /** The hold's own, a capture's debit, or the release that ended the hold. */
@@ -30,14 +66,37 @@ export interface HoldEvent {
 }
 
 /** A change of an account that is not a transaction. */
-export interface AccountChanged {
+export interface AccountChanged extends AboutAccount {
   readonly kind: 'account.changed';
   readonly accountId: number;
   /** The account's revision after it. */
   readonly revision: number;
   readonly timestamp: Date;
-  /** The code of the account's currency; undefined: that of the bank, with two decimals. */
-  readonly currency?: string;
   /** A JSON object of the new values, as text; in place of metadata, a digest of them. */
   readonly changes: string;
+}
+
+/** The accounts that an event tells of. */
+export function accountsOfEvent(event: LedgerEvent): readonly number[] {
+  switch (event.kind) {
+    case 'transaction.posted':
+    case 'hold.placed':
+    case 'hold.captured':
+    case 'hold.voided':
+    case 'hold.expired':
+      return [event.transaction.accountId];
+    case 'transfer.completed':
+      return event.legs.map(({ accountId }) => accountId);
+    case 'transfer.failed':
+    case 'submission.refused':
+    case 'account.changed':
+      return [event.accountId];
+  }
+}
+
+/** The version of an account that an event tells of; undefined: it tells of none. */
+export function versionIn(event: LedgerEvent, accountId: number): number | undefined {
+  if ('transaction' in event) return event.transaction.versionAfter;
+  if (event.kind !== 'transfer.completed') return undefined;
+  return event.legs.find((leg) => leg.accountId === accountId)?.versionAfter;
 }

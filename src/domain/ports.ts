@@ -2,6 +2,7 @@ import type { Account, AccountOpening, OwnedAccount } from './account.js';
 import type { Decision, Effects } from './books.js';
 import type { Command, PostingCommand } from './command.js';
 import type { LedgerEvent } from './ledger-event.js';
+import type { Origin } from './origin.js';
 import type { Transaction } from './transaction.js';
 
 /**
@@ -33,13 +34,13 @@ export abstract class Ledger {
    * Carries out one command. Resolves only when its effects are durable; those of a dry run are never applied. A
    * transfer to another shard may still be pending then: its effects are no transactions, but the transfer itself.
    *
-   * @param sinceMs when the command began to wait, on the clock of performance.now(); its deadline counts from then
+   * @param origin the command's deadline counts from when it began to wait
    */
-  abstract execute(command: Command, sinceMs?: number): Promise<Effects>;
+  abstract execute(command: Command, origin?: Origin): Promise<Effects>;
 
   /** {@link execute} for one posting. @returns its transaction, without holds that it found expired */
-  post(command: PostingCommand, sinceMs?: number): Promise<Transaction> {
-    return this.execute(command, sinceMs).then(lastTransaction);
+  post(command: PostingCommand, origin?: Origin): Promise<Transaction> {
+    return this.execute(command, origin).then(lastTransaction);
   }
 
   /**
@@ -51,7 +52,7 @@ export abstract class Ledger {
    * @param commands no two with the same key for the same account; all of them dry runs, or none
    * @param user whose permit they take
    */
-  abstract executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[];
+  abstract executeAtomically(commands: readonly Command[], user: string, origin?: Origin): Promise<Effects>[];
 
   /**
    * Decides commands on accounts of one shard in one transaction: each by itself, in their order. One whose row is locked

@@ -14,7 +14,7 @@ import { API_KEYS } from '../access/access.module.js';
 import { CONFIG } from '../config/config.module.js';
 import type { Config } from '../config/config.js';
 import { RABBITMQ, RELAYS } from '../messaging/messaging.module.js';
-import type { OutboxRelay } from '../messaging/outbox-relay.js';
+import type { EventRelay } from '../messaging/event-relay.js';
 import type { RabbitMqConnection } from '../messaging/rabbitmq-connection.js';
 import { Answers } from '../http/openapi/answers.js';
 import { isForOperators } from '../http/server/management.js';
@@ -38,7 +38,7 @@ export class HealthController implements BeforeApplicationShutdown {
     @Inject(CONFIG) private readonly config: Config,
     @Inject(REDIS) private readonly redis: RedisConnection | undefined,
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
-    @Inject(RELAYS) private readonly relays: readonly OutboxRelay[],
+    @Inject(RELAYS) private readonly relays: readonly (readonly EventRelay[])[],
     @Inject(API_KEYS) private readonly keys: ApiKeys | undefined,
   ) {}
 
@@ -88,7 +88,10 @@ export class HealthController implements BeforeApplicationShutdown {
 
   private optional(): Part[] {
     const { redis, broker, relays, keys } = this;
-    const events = relays.map((relay, index): Part => [`events-${index}`, relay.problem()]);
+    const events = relays.map((ofShard, index): Part => {
+      const problems = ofShard.map((relay) => relay.problem());
+      return [`events-${index}`, problems.find((problem) => problem !== undefined)];
+    });
     return [
       ...(keys ? [['api-keys', keys.unreadable ? "can't be read" : undefined] as const] : []),
       ...(redis ? [['redis', redis.up ? undefined : 'does not answer'] as const] : []),

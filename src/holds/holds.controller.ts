@@ -56,12 +56,7 @@ export class HoldsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const { hold, account } = await this.holds.place(
-      command,
-      senderOf(request),
-      request.waitingSinceMs,
-      admit,
-    );
+    const { hold, account } = await this.holds.place(command, senderOf(request), request, admit);
     const body = new HoldDto(hold, account);
     if (command.dryRun === true) return rehearsed(reply, body);
     return created(reply, `/holds/${body.id}`, versionTag(account.version), body);
@@ -78,7 +73,7 @@ export class HoldsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const captured = await this.holds.capture(capture, senderOf(request), request.waitingSinceMs, admit);
+    const captured = await this.holds.capture(capture, senderOf(request), request, admit);
     const { effects, foreign } = captured;
     if (capture.to) return answered(reply, transferIn(effects, { foreign }), capture);
     const debit = effects.transactions.at(-1) as Transaction;
@@ -99,7 +94,7 @@ export class HoldsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const { hold, account } = await this.holds.void(wanted, senderOf(request), request.waitingSinceMs, admit);
+    const { hold, account } = await this.holds.void(wanted, senderOf(request), request, admit);
     const body = new HoldDto(hold, account);
     return wanted.dryRun === true ? body : tagged(reply, versionTag(account.version), body);
   }

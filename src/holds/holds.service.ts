@@ -4,6 +4,7 @@ import type { Effects } from '../domain/books.js';
 import type { HoldCommand } from '../domain/command.js';
 import type { Hold, HoldStatus } from '../domain/hold.js';
 import { Ledger } from '../domain/ports.js';
+import type { Origin } from '../domain/origin.js';
 import type { Sender } from '../domain/sender.js';
 import {
   decodeFilteredCursor,
@@ -42,17 +43,17 @@ export class HoldsService {
     private readonly owners: AccountOwners,
   ) {}
 
-  /** @param sinceMs as for {@link Ledger.execute} */
+  /** @param origin as for {@link Ledger.execute} */
   async place(
     command: HoldCommand,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: Admit,
   ): Promise<ChangedHold> {
     const { accountId, details } = command;
     if (owner !== undefined) await this.owners.check(owner, accountId, user);
     if (admit) await admit();
-    const effects = await executeInTime(this.ledger, command, sinceMs);
+    const effects = await executeInTime(this.ledger, command, origin);
     const hold = lastHold(effects);
     if (command.dryRun !== true) this.holds.remember(hold);
     return { hold: { ...hold, details }, account: accountIn(effects, accountId) };
@@ -62,7 +63,7 @@ export class HoldsService {
   async capture(
     request: CaptureRequest,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: Admit,
   ): Promise<{ readonly effects: Effects; readonly foreign: ReadonlySet<number> }> {
     const { holdId, to } = request;
@@ -73,19 +74,19 @@ export class HoldsService {
     const foreign = foreignAmong(credits, await this.owners.problems(owner, ids, user));
     if (admit) await admit(to ? 2 : 1);
     const target = to && { ...to, foreign: foreign.has(to.accountId) };
-    const effects = await this.ledger.execute({ ...request, accountId, to: target }, sinceMs);
+    const effects = await this.ledger.execute({ ...request, accountId, to: target }, origin);
     return { effects, foreign };
   }
 
   async void(
     request: VoidRequest,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: Admit,
   ): Promise<ChangedHold> {
     const { accountId, details } = await this.holds.hold(request.holdId, owner, user);
     if (admit) await admit();
-    const effects = await this.ledger.execute({ ...request, accountId }, sinceMs);
+    const effects = await this.ledger.execute({ ...request, accountId }, origin);
     return { hold: { ...lastHold(effects), details }, account: accountIn(effects, accountId) };
   }
 
@@ -114,14 +115,10 @@ export class HoldsService {
 }
 
 /** Places a hold, unless it would end too early. @throws LedgerError; InvalidRequestError */
-export async function executeInTime(
-  ledger: Ledger,
-  command: HoldCommand,
-  sinceMs?: number,
-): Promise<Effects> {
-  if (!isTooEarly(command)) return ledger.execute(command, sinceMs);
+export async function executeInTime(ledger: Ledger, command: HoldCommand, origin?: Origin): Promise<Effects> {
+  if (!isTooEarly(command)) return ledger.execute(command, origin);
   // A retry may come so late. The dry run tells, as a duplicate.
-  if (command.idempotencyKey !== undefined) await ledger.execute({ ...command, dryRun: true }, sinceMs);
+  if (command.idempotencyKey !== undefined) await ledger.execute({ ...command, dryRun: true }, origin);
   throw tooEarly();
 }
 

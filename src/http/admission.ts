@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { AdaptiveConcurrencyLimiter } from '../concurrency/adaptive-concurrency-limiter.js';
+import { MAX_LEGS } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { readVersion } from './validation/field-rules.js';
 import { BATCH_BODY_LIMIT_BYTES } from './validation/json-body.js';
@@ -57,6 +58,21 @@ const inCapture: Names = (request) => {
   const { to } = (request.body ?? {}) as { readonly to?: unknown };
   return { ...inPath('holdId', 'hold')(request), to: readVersion(to) };
 };
+
+/** The accounts that a request names in its path or, as a transfer, in its body; undefined: none. */
+export function accountsNamedBy({
+  params,
+  body,
+  routeOptions,
+}: FastifyRequest): number | number[] | undefined {
+  const { accountId } = (params ?? {}) as { readonly accountId?: string };
+  if (accountId !== undefined) return parsePositiveInteger(accountId);
+  if (routeOptions.url !== '/transfers') return undefined;
+  const { from, to, legs } = (body ?? {}) as Readonly<Record<'from' | 'to' | 'legs', unknown>>;
+  const ofLegs = Array.isArray(legs) ? (legs as { readonly accountId?: unknown }[]).slice(0, MAX_LEGS) : [];
+  const named = [from, to, ...ofLegs.map((leg) => leg?.accountId)].map(readVersion);
+  return named.filter((id) => id !== undefined);
+}
 
 /** Every route that gives the ledger a command, but for batches. */
 const POSTINGS: ReadonlyMap<string, Names> = new Map([
@@ -158,7 +174,7 @@ function enter(
     isGone: () => request.raw.socket.destroyed,
     granted: (free, waitingSinceMs) => {
       request.freePermit = free;
-      request.waitingSinceMs = waitingSinceMs;
+      request.waitingSinceMs ??= waitingSinceMs;
       done();
     },
     rejected: () => done(new LedgerError({ code: 'OVERLOADED' })),

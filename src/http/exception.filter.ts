@@ -8,6 +8,7 @@ import {
 } from '../access/access-errors.js';
 import { SummaryNotReadyError } from '../ledger/read/summary-reader.js';
 import { LedgerError, type LedgerFailure } from '../domain/errors.js';
+import { WebhookError } from '../messaging/webhooks/webhook-error.js';
 import { errorAnswer, invalidRequest, writeError, type ErrorAnswer } from './errors/error-answer.js';
 import { type ErrorCode } from './errors/catalogue.js';
 import { answerToRepeat } from './idempotency.interceptor.js';
@@ -19,6 +20,7 @@ import {
   ServerCrashesDto,
   VersionMismatchDto,
 } from './openapi/error-bodies.js';
+import { EventsGoneError } from '../messaging/event-log.js';
 import { MethodNotAllowedError } from './server/paths.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { RefusedBodyError } from './validation/refused-body.js';
@@ -81,7 +83,9 @@ export function answerOf(error: unknown): ErrorAnswer {
   if (error instanceof CredentialStoreUnavailableError) {
     return errorAnswer('CREDENTIAL_STORE_UNAVAILABLE', RETRY_SOON);
   }
+  if (error instanceof WebhookError) return errorAnswer(error.code);
   if (error instanceof SummaryNotReadyError) return errorAnswer('SUMMARY_NOT_READY', RETRY_SOON);
+  if (error instanceof EventsGoneError) return errorAnswer('EVENTS_GONE');
   if (error instanceof MethodNotAllowedError) {
     return errorAnswer('METHOD_NOT_ALLOWED', { headers: { allow: error.allow } });
   }

@@ -4,12 +4,13 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
-import { EVERYBODY, NOBODY } from '../access/principal.js';
+import { EVERYBODY, isIdentified, NOBODY } from '../access/principal.js';
 import type { Config } from '../config/config.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Lifecycle } from '../observability/lifecycle.js';
 import type { Metrics } from '../observability/metrics.js';
-import { isBatch } from './admission.js';
+import type { RequestSpan, Tracing } from '../observability/tracing.js';
+import { accountsNamedBy, isBatch } from './admission.js';
 import { writeAnswers } from './openapi/answers.js';
 import { isAmong } from '../access/client-address.js';
 import { answerBelowRoutes, answerRaw, Connections, serverOptions } from './server/connections.js';
@@ -20,6 +21,7 @@ import { gatherText } from './validation/gather-text.js';
 import { headProblem } from './server/head-problem.js';
 import { InvalidRequestError } from './validation/invalid-request.js';
 import { BODY_LIMIT_BYTES, parseJsonBody } from './validation/json-body.js';
+import { isEventStream } from './server/event-stream.js';
 import { isManagement, serveManagement } from './server/management.js';
 import { MethodNotAllowedError, Paths } from './server/paths.js';
 import { NDJSON_TYPES } from './validation/representation.js';
@@ -28,6 +30,13 @@ import type { SecurityHeaders } from './server/security-headers.js';
 import { isSwaggerUi } from './server/swagger-ui.js';
 import { sentFromElsewhere } from './server/this-machine.js';
 import { readTls } from './server/tls.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Undefined: nothing is traced. */
+    span?: RequestSpan;
+  }
+}
 
 /** Longer than any request line that Node accepts, so that an overlong id is a bad id and not a missing route. */
 const ROUTER = { maxParamLength: 16 * 1024 };
@@ -74,6 +83,8 @@ export interface HookParts {
   readonly metrics: Metrics;
   readonly lifecycle: Lifecycle;
   readonly logger: Logger;
+  /** Undefined: nothing is traced. */
+  readonly tracing?: Tracing;
 }
 
 /** Installs the hooks and the parser that every request passes. Call it before the application listens. */
@@ -96,7 +107,7 @@ export function installFastifyHooks(app: NestFastifyApplication, parts: HookPart
   const paths = new Paths(fastify, ROUTER, config);
   // The last hook before the body is read: a missing route is rejected without parsing the body.
   fastify.addHook('onRequest', (request, reply, done) => {
-    const problem = problemOf(request, config.auth);
+    const problem = problemOf(request, config);
     if (problem || !paths.isDoubtful(request)) return done(problem);
     answerDoubtful(request, reply, paths.methodsOf(request), done);
   });
@@ -135,12 +146,13 @@ function readNdjson(request: FastifyRequest, stream: IncomingMessage, done: Pars
 function receive(
   fastify: FastifyInstance,
   connections: Connections,
-  { config, security, lifecycle }: HookParts,
+  { config, security, lifecycle, tracing }: HookParts,
 ): void {
   const initial = config.auth.enabled ? NOBODY : EVERYBODY;
   fastify.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw;
     request.principal = initial;
+    if (tracing) request.span = tracing.request(request);
     void reply
       .headers(isSwaggerUi(request) ? security.docs : security.api)
       .header('x-request-id', request.id);
@@ -160,17 +172,24 @@ function report(
     const { routeOptions } = request;
     const { url: route = 'unknown' } = routeOptions;
     const durationMs = reply.elapsedTime;
-    metrics.requestDone(request.method, route, reply.statusCode, durationMs / 1000);
+    const { statusCode: status } = reply;
+    // A stream of events lasts as long as its client likes, which is no duration of work.
+    const isStream = isEventStream(reply);
+    if (!isStream) metrics.requestDone(request.method, route, status, durationMs / 1000);
+    request.span?.answered({ route: routeOptions.url, status, code: codeOf(reply) });
     // How long a batch takes is up to its client.
-    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions);
-    const problem = reply.statusCode >= 500 || reply.statusCode === 408 || isSlow;
+    const isSlow = durationMs >= config.log.slowRequestMs && !isBatch(routeOptions) && !isStream;
+    const problem = status >= 500 || status === 408 || isSlow;
     if (problem || config.log.requests === 'all') {
       const line = {
         requestId: request.id,
+        traceId: request.span?.traceId,
+        principal: isIdentified(request.principal) ? request.principal.id : undefined,
+        account: accountsNamedBy(request),
         method: request.method,
         route,
-        status: reply.statusCode,
-        code: reply.getHeader('x-error-code'),
+        status,
+        code: codeOf(reply),
         durationMs,
       };
       logger[problem ? 'warn' : 'info'](line, 'request');
@@ -179,14 +198,16 @@ function report(
   });
 }
 
+const codeOf = (reply: FastifyReply) => reply.getHeader('x-error-code') as string | undefined;
+
 /** What is wrong with the head of a request, whatever its route. */
-function problemOf(request: FastifyRequest, { onlyThisMachine }: Config['auth']): Error | undefined {
+function problemOf(request: FastifyRequest, { auth, http }: Config): Error | undefined {
   // The management port is meant for other machines, too.
-  const guarded = onlyThisMachine && !isManagement(request);
+  const guarded = auth.onlyThisMachine && !isManagement(request);
   return (
     headProblem(request.raw) ??
     hostProblem(request.raw) ??
-    (guarded ? sentFromElsewhere(request.raw) : undefined)
+    (guarded ? sentFromElsewhere(request.raw, http.corsOrigins) : undefined)
   );
 }
 

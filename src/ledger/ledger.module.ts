@@ -7,8 +7,10 @@ import type { Shard } from '../sharding/shard.js';
 import { tablesOf } from '../storage/tables.js';
 import { BalanceCache, Ledger } from '../domain/ports.js';
 import { Metrics } from '../observability/metrics.js';
+import { TRACING, type Tracing } from '../observability/tracing.js';
 import { BatchSlots } from './write/batch-slots.js';
 import { AccountOpener } from './write/account-opener.js';
+import { AccountEventReader } from './read/account-event-reader.js';
 import { AccountOwners } from './read/account-owners.js';
 import { BatchScheduler } from './write/batch-scheduler.js';
 import { BatchWriter } from './write/batch-writer.js';
@@ -39,7 +41,10 @@ const WRITERS = Symbol('WRITERS');
   providers: [
     {
       provide: WRITERS,
-      inject: [CONFIG, SHARDS, BalanceCache, RecentLocalBatches, Metrics],
+      inject: [
+        ...[CONFIG, SHARDS, BalanceCache, RecentLocalBatches, Metrics],
+        { token: TRACING, optional: true },
+      ],
       useFactory: (config: Config, shards: Shard[], ...parts: WriterParts) =>
         new ShardRouter(createWriters(config, shards, parts)),
     },
@@ -69,6 +74,7 @@ const WRITERS = Symbol('WRITERS');
     LedgerReader,
     TransferReader,
     AccountOwners,
+    AccountEventReader,
     HoldReader,
     HistoryReader,
     StatementReader,
@@ -77,7 +83,7 @@ const WRITERS = Symbol('WRITERS');
   ],
   exports: [
     ...[Ledger, LedgerReader, TransferReader, AccountOwners, HoldReader, HistoryReader, StatementReader],
-    ...[SummaryReader, READERS, KeyReader, TransferCoordinator],
+    ...[AccountEventReader, SummaryReader, READERS, KeyReader, TransferCoordinator],
   ],
 })
 export class LedgerModule implements OnApplicationShutdown {
@@ -110,7 +116,12 @@ function createReaders(
   return new ShardRouter(readers);
 }
 
-type WriterParts = [balances: BalanceCache, recentLocalBatches: RecentLocalBatches, metrics: Metrics];
+type WriterParts = [
+  balances: BalanceCache,
+  recentLocalBatches: RecentLocalBatches,
+  metrics: Metrics,
+  tracing: Tracing | undefined,
+];
 
 function createWriters(config: Config, shards: readonly Shard[], parts: WriterParts): ShardWriter[] {
   const slots = new Map<string, BatchSlots>();
@@ -126,7 +137,7 @@ function createWriter(
   config: Config,
   shard: Shard,
   slots: BatchSlots,
-  ...[balances, recentLocalBatches, metrics]: WriterParts
+  ...[balances, recentLocalBatches, metrics, tracing]: WriterParts
 ): ShardWriter {
   const logger = new Logger('Ledger');
   const statements = new BatchStatements(tablesOf(shard.address.schema));
@@ -140,6 +151,7 @@ function createWriter(
     recentLocalBatches,
     shardMetrics,
     (error) => logger.error({ msg: 'a command failed unexpectedly', err: error }),
+    tracing?.forShard(shard.index),
   );
   const scheduler = new BatchScheduler(batchWriter, config.ledger, shardMetrics, slots);
   const { maxInFlight, queue, commandTimeoutMs } = config.ledger;

@@ -3,6 +3,7 @@ import type { AccountOpening, OwnedAccount } from '../domain/account.js';
 import type { Decision, Effects } from '../domain/books.js';
 import { accountsOf, type Command } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
+import type { Origin } from '../domain/origin.js';
 import { Ledger, type PermitRequest } from '../domain/ports.js';
 import type { AccountOpener } from './write/account-opener.js';
 import type { BatchScheduler } from './write/batch-scheduler.js';
@@ -36,21 +37,21 @@ export class ShardedLedger extends Ledger {
     super();
   }
 
-  execute(command: Command, sinceMs?: number): Promise<Effects> {
+  execute(command: Command, origin?: Origin): Promise<Effects> {
     const shard = this.router.of(command.accountId);
     const accountIds = accountsOf(command);
     const isInOneShard =
       accountIds.length === 1 || accountIds.every((accountId) => this.router.of(accountId) === shard);
-    if (isInOneShard) return shard.scheduler.submit(command, sinceMs);
-    return this.coordinator.execute(command as CommandBetweenShards, sinceMs);
+    if (isInOneShard) return shard.scheduler.submit(command, origin);
+    return this.coordinator.execute(command as CommandBetweenShards, origin);
   }
 
-  executeAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
+  executeAtomically(commands: readonly Command[], user: string, origin?: Origin): Promise<Effects>[] {
     const [first] = commands;
     if (!first) return [];
     const shard = this.router.of(first.accountId);
     if (commands.flatMap(accountsOf).every((accountId) => this.router.of(accountId) === shard))
-      return shard.scheduler.submitAtomically(commands, user);
+      return shard.scheduler.submitAtomically(commands, user, origin);
     return commands.map(() => Promise.reject(new LedgerError({ code: 'DIFFERENT_SHARDS' })));
   }
 

@@ -13,6 +13,7 @@ import type {
 import { arrivalProblem } from '../domain/decide-between-shards.js';
 import { LedgerError, type Rejection } from '../domain/errors.js';
 import { inMinorUnits } from '../domain/money.js';
+import type { Origin } from '../domain/origin.js';
 import { creditOf, legsOf, toldAbout } from '../domain/transfer.js';
 import type { Transaction } from '../domain/transaction.js';
 import type { ShardRouter } from '../sharding/shard-router.js';
@@ -35,13 +36,17 @@ export class TransferCoordinator {
   ) {}
 
   /**
-   * @param sinceMs when the command began to wait, on the clock of performance.now()
+   * @param origin the transfer's time counts from when it began to wait
    * @returns the debit and the credit; or, if the transfer is not decided in time, no transactions and the pending
    *   transfer in `outgoing`
    * @throws LedgerError: refused by the source, and nothing was written; or refused by the target. DATABASE_FAILED and
    *   OVERLOADED: nothing was written
    */
-  async execute(command: CommandBetweenShards, sinceMs = performance.now()): Promise<Effects> {
+  async execute(
+    command: CommandBetweenShards,
+    { waitingSinceMs = performance.now(), span }: Origin = {},
+  ): Promise<Effects> {
+    const origin = { waitingSinceMs, span };
     const asked = firstStepOf(command);
     const { to, foreign } = asked;
     const seen = await this.records
@@ -54,13 +59,14 @@ export class TransferCoordinator {
     try {
       if (problem || command.dryRun === true) {
         // What the source refuses is said first, above all that a request is a repeat.
-        const rehearsal = await this.submit({ ...step, dryRun: true }, sinceMs);
+        const rehearsal = await this.submit({ ...step, dryRun: true }, origin);
         if (problem) throw problem;
         return rehearsed(rehearsal, target as LedgerAccount);
       }
-      const { outgoing } = await this.submit(step, sinceMs);
+      const { outgoing } = await this.submit(step, origin);
       const [transfer] = outgoing as [OutgoingTransfer];
-      const settled = await within(sinceMs + this.timeoutMs - performance.now(), this.finish(transfer));
+      const leftMs = waitingSinceMs + this.timeoutMs - performance.now();
+      const settled = await within(leftMs, this.finish(transfer, false, { span }));
       return outcomeOf(settled ?? transfer, foreign);
     } catch (error) {
       if (isRepeat(error)) return this.repeated(error, command);
@@ -75,10 +81,10 @@ export class TransferCoordinator {
    * @returns the transfer, completed or failed
    * @throws LedgerError: it stays pending, for another attempt
    */
-  async finish(transfer: OutgoingTransfer, cancelled = false): Promise<OutgoingTransfer> {
+  async finish(transfer: OutgoingTransfer, cancelled = false, origin?: Origin): Promise<OutgoingTransfer> {
     const { accountId, to } = transfer;
-    const decision = await this.decide({ type: 'incoming', accountId: to, transfer, cancelled });
-    const { outgoing } = await this.submit({ type: 'settlement', accountId, transfer, decision });
+    const decision = await this.decide({ type: 'incoming', accountId: to, transfer, cancelled }, origin);
+    const { outgoing } = await this.submit({ type: 'settlement', accountId, transfer, decision }, origin);
     return outgoing[0] as OutgoingTransfer;
   }
 
@@ -102,14 +108,14 @@ export class TransferCoordinator {
     return outcome;
   }
 
-  private async decide(command: IncomingCommand): Promise<IncomingTransfer> {
-    const [decision] = (await this.submit(command)).incoming;
+  private async decide(command: IncomingCommand, origin?: Origin): Promise<IncomingTransfer> {
+    const [decision] = (await this.submit(command, origin)).incoming;
     if (!decision) throw new Error(`transfer ${command.transfer.transferId} was not decided`);
     return decision;
   }
 
-  private submit(command: Command, sinceMs?: number): Promise<Effects> {
-    return this.writers.of(command.accountId).scheduler.submit(command, sinceMs);
+  private submit(command: Command, origin?: Origin): Promise<Effects> {
+    return this.writers.of(command.accountId).scheduler.submit(command, origin);
   }
 
   /** The same request has begun a transfer before: its outcome is that of the transfer. */

@@ -19,5 +19,17 @@ export const ENVELOPE = {
   specversion: z.literal('1.0'),
   source: z.string().regex(/^urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
   time: text.time,
+  traceparent: z
+    .string()
+    .regex(/^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/)
+    .optional(),
   datacontenttype: z.literal('application/json'),
+} as const;
+
+/** The version of an account as the CloudEvents attribute `sequence`. */
+export const SEQUENCE = {
+  sequence: z
+    .string()
+    .regex(/^[1-9]\d{0,15}$/)
+    .optional(),
 } as const;

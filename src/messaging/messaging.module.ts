@@ -18,18 +18,30 @@ import { RecentLocalBatchesModule } from './recent-local-batches.module.js';
 import { TransactionRunner } from '../storage/transaction-runner.js';
 import { Metrics } from '../observability/metrics.js';
 import { InProcessPublisher } from './in-process-publisher.js';
-import { OutboxRelay } from './outbox-relay.js';
+import { EventLog } from './event-log.js';
+import { EventRelay } from './event-relay.js';
+import { EventTail } from './event-tail.js';
+import { LogPruner } from './log-pruner.js';
+import { LogReceiver } from './log-receiver.js';
 import { Outbox } from './outbox.js';
 import { RabbitMqConnection } from './rabbitmq-connection.js';
 import { RabbitMqPublisher } from './rabbitmq-publisher.js';
 
-/** The injection token of the shards' {@link OutboxRelay}s, in the bank's order. */
+/** The injection token of the {@link EventRelay}s of each shard, in the bank's order. */
 export const RELAYS = Symbol('RELAYS');
+
+/** The injection token of the {@link EventTail} of each shard, in the bank's order. */
+export const TAILS = Symbol('TAILS');
+
+const PRUNERS = Symbol('PRUNERS');
 
 /** The injection token of the {@link RabbitMqConnection}; undefined where no broker is configured. */
 export const RABBITMQ = Symbol('RABBITMQ');
 
-/** One relay per shard, from the outbox to this process's own bus and to RabbitMQ, where there is one. */
+/**
+ * For each shard a relay from the outbox to this process's own bus and to the log, and one from the log to RabbitMQ,
+ * where there is one.
+ */
 @Module({
   imports: [CacheModule, RecentLocalBatchesModule],
   providers: [
@@ -41,24 +53,32 @@ export const RABBITMQ = Symbol('RABBITMQ');
     { provide: RABBITMQ, inject: [CONFIG, Metrics], useFactory: connectBroker },
     {
       provide: RELAYS,
-      inject: [CONFIG, SHARDS, InProcessPublisher, RABBITMQ, Metrics],
+      inject: [CONFIG, SHARDS, InProcessPublisher, RABBITMQ, Metrics, TAILS],
       useFactory: createRelays,
     },
+    { provide: TAILS, inject: [CONFIG, SHARDS], useFactory: createTails },
+    { provide: PRUNERS, inject: [CONFIG, SHARDS], useFactory: createPruners },
   ],
-  exports: [RABBITMQ, RELAYS],
+  exports: [RABBITMQ, RELAYS, TAILS],
 })
 export class MessagingModule implements OnModuleInit, OnModuleDestroy, OnApplicationShutdown {
+  private readonly works: readonly { start(): void; stop(): Promise<void> }[];
+
   constructor(
-    @Inject(RELAYS) private readonly relays: OutboxRelay[],
+    @Inject(RELAYS) relays: readonly (readonly EventRelay[])[],
+    @Inject(PRUNERS) pruners: readonly LogPruner[],
+    @Inject(TAILS) private readonly tails: readonly EventTail[],
     @Inject(RABBITMQ) private readonly broker: RabbitMqConnection | undefined,
-  ) {}
+  ) {
+    this.works = [...relays.flat(), ...pruners];
+  }
 
   onModuleInit(): void {
-    for (const relay of this.relays) relay.start();
+    for (const work of this.works) work.start();
   }
 
   async onModuleDestroy(): Promise<void> {
-    await Promise.all(this.relays.map((relay) => relay.stop()));
+    await Promise.all([...this.works, ...this.tails].map((work) => work.stop()));
   }
 
   /** Runs after the HTTP server has answered its last request, which may have been queued. */
@@ -100,23 +120,54 @@ function createRelays(
   bus: InProcessPublisher,
   broker: RabbitMqConnection | undefined,
   metrics: Metrics,
-): OutboxRelay[] {
-  const logger = new Logger('Outbox');
-  const { ledger, rabbitmq } = config;
-  const leaseMs = ledger.transactionTimeoutMs + (rabbitmq?.confirmTimeoutMs ?? 0);
+  tails: readonly EventTail[],
+): EventRelay[][] {
+  const logger = new Logger('Events');
+  const { ledger, rabbitmq, outbox } = config;
   return shards.map(({ index, identity, address, general }) => {
-    const outbox = new Outbox(
-      new TransactionRunner(general, ledger),
-      tablesOf(address.schema),
-      leaseMs,
-      broker !== undefined,
-    );
-    const settings = rabbitmq && { ...rabbitmq, bankId: identity.bankId, shardIndex: index };
-    const publishers = broker && settings ? [bus, new RabbitMqPublisher(broker, settings)] : [bus];
-    return new OutboxRelay(outbox, publishers, config.outbox.pollMs, metrics.forOutbox(index), {
-      failing: (error) =>
-        logger.warn({ msg: `shard ${index}: publishing failed and is tried again`, err: error }),
-      recovered: () => logger.log(`shard ${index}: events are published again`),
+    const runner = new TransactionRunner(general, ledger);
+    const tables = tablesOf(address.schema);
+    const log = (what: string) => ({
+      failing: (error: unknown) =>
+        logger.warn({ msg: `shard ${index}: ${what} failed and is tried again`, err: error }),
+      recovered: () => logger.log(`shard ${index}: ${what} succeeds again`),
     });
+    const toLog = (begin?: () => Promise<void>) =>
+      new EventRelay(
+        new Outbox(runner, tables, ledger.transactionTimeoutMs, () => tails[index]?.wake()),
+        bus,
+        outbox.pollMs,
+        metrics.forOutbox(index),
+        log('moving events to the log'),
+        begin,
+      );
+    if (!broker || !rabbitmq) return [toLog()];
+    const receiver = new LogReceiver(runner, tables, ledger.transactionTimeoutMs + rabbitmq.confirmTimeoutMs);
+    const publisher = new RabbitMqPublisher(broker, {
+      ...{ ...rabbitmq, bankId: identity.bankId, shardIndex: index },
+    });
+    const toBroker = new EventRelay(
+      receiver,
+      publisher,
+      outbox.pollMs,
+      metrics.forRabbitMq(index),
+      log('publishing'),
+    );
+    // The broker gets what waits in the outbox, too.
+    return [toLog(() => receiver.begin()), toBroker];
+  });
+}
+
+function createTails({ ledger, outbox }: Config, shards: readonly Shard[]): EventTail[] {
+  return shards.map(({ index, address, general }) => {
+    const log = new EventLog(new TransactionRunner(general, ledger), tablesOf(address.schema));
+    return new EventTail(log, outbox.pollMs, new Logger(`Events of shard ${index}`));
+  });
+}
+
+function createPruners({ ledger, events }: Config, shards: readonly Shard[]): LogPruner[] {
+  return shards.map(({ address, general }) => {
+    const log = new EventLog(new TransactionRunner(general, ledger), tablesOf(address.schema));
+    return new LogPruner(log, events.retentionMs);
   });
 }

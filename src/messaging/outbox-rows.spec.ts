@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { MAX_LEGS } from '../domain/command.js';
-import { changeRows, outboxRows, outboxRowsFor } from './outbox-rows.js';
+import { plainRows, outboxRows, outboxRowsFor } from './outbox-rows.js';
 
 interface Announced {
   readonly transactionId: number;
@@ -44,7 +44,7 @@ describe('rows of the outbox', () => {
     const rows = outboxRows(plain(count));
     expect(rows.map((row) => row.length)).toEqual(sizes);
     expect(rows.flat()).toEqual(plain(count));
-    expect(changeRows(plain(count)).map((row) => row.length)).toEqual(sizes);
+    expect(plainRows(plain(count)).map((row) => row.length)).toEqual(sizes);
   });
 
   it('make at most 1,000 events each, hold transfers together, and are no more than ids were drawn for', () => {

@@ -11,7 +11,7 @@ const LEAST_TRANSACTIONS = 400;
 
 type Announced = Pick<Transaction, 'transactionId' | 'transferId' | 'holdId'>;
 
-/** How many rows of the outbox this many transactions or changes of accounts need at most. */
+/** How many rows of the outbox this many transactions, or other things of one kind, need at most. */
 export function outboxRowsFor(count: number): number {
   return Math.ceil(count / LEAST_TRANSACTIONS);
 }
@@ -36,10 +36,10 @@ export function outboxRows<T extends Announced>(announced: readonly T[]): T[][] 
   return rows;
 }
 
-/** Divides changes of accounts, which have one event each. */
-export function changeRows<T>(changes: readonly T[]): T[][] {
-  return Array.from({ length: Math.ceil(changes.length / MOST_EVENTS) }, (_, row) =>
-    changes.slice(row * MOST_EVENTS, (row + 1) * MOST_EVENTS),
+/** Divides what has one event each: changes of accounts, refusals, failed transfers. */
+export function plainRows<T>(each: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(each.length / MOST_EVENTS) }, (_, row) =>
+    each.slice(row * MOST_EVENTS, (row + 1) * MOST_EVENTS),
   );
 }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { AnnouncedTransaction } from '../domain/ledger-event.js';
 import { formatMoney } from '../domain/money.js';
 import type { Transaction } from '../domain/transaction.js';
-import { ENVELOPE, text } from './cloud-event.js';
+import { ENVELOPE, SEQUENCE, text } from './cloud-event.js';
 
 const V1 = 'transaction.posted.v1';
 const V2 = 'transaction.posted.v2';
@@ -25,6 +25,7 @@ const CENTS = z.string().regex(/^(0|[1-9]\d{0,15})\.\d{2}$/);
 /** As docs/events/transaction.posted.v1.schema.json, which allows members that are added later. */
 export const TRANSACTION_POSTED_V1 = z.looseObject({
   ...ENVELOPE,
+  ...SEQUENCE,
   id: text.transactionId,
   type: z.literal(V1),
   subject: text.account,
@@ -34,6 +35,7 @@ export const TRANSACTION_POSTED_V1 = z.looseObject({
 /** As docs/events/transaction.posted.v2.schema.json. */
 export const TRANSACTION_POSTED_V2 = z.looseObject({
   ...ENVELOPE,
+  ...SEQUENCE,
   id: text.transactionId,
   type: z.literal(V2),
   subject: text.account,
@@ -62,17 +64,23 @@ export function transactionPostedType({
 }
 
 /** The event as JSON. Concatenated by hand, because the most events by far are of plain transactions. */
-export function transactionPostedJson(transaction: AnnouncedTransaction, bankId: string): string {
+export function transactionPostedJson(
+  transaction: AnnouncedTransaction,
+  bankId: string,
+  traceparent?: string,
+): string {
   const { transactionId, accountId, idempotencyKey, decimals } = transaction;
   const type = transactionPostedType(transaction);
   const held = type === V1 ? '' : `"held":"${formatMoney(transaction.heldAfter, decimals)}",`;
   const code = transaction.currency;
   const currency = code === undefined ? '' : `"currency":"${code}",`;
+  const trace = traceparent === undefined ? '' : `"traceparent":"${traceparent}",`;
   const key = idempotencyKey === undefined ? '' : `,"idempotencyKey":${JSON.stringify(idempotencyKey)}`;
   return (
     `{"specversion":"1.0","id":"txn${transactionId}","source":"urn:uuid:${bankId}",` +
     `"type":"${type}","subject":"accounts/${accountId}",` +
-    `"time":"${transaction.timestamp.toISOString()}","datacontenttype":"application/json",` +
+    `"time":"${transaction.timestamp.toISOString()}","sequence":"${transaction.versionAfter}",${trace}` +
+    `"datacontenttype":"application/json",` +
     `"data":{"transactionId":"txn${transactionId}","accountId":${accountId},` +
     `"type":"${NAMES[transaction.type]}",` +
     `"amount":"${formatMoney(transaction.amount, decimals)}",` +

@@ -4,8 +4,10 @@ import type { PoolConnections } from '../storage/shard-pool.js';
 import type { LedgerFailureCode } from '../domain/errors.js';
 import { RequestDurations } from './request-durations.js';
 
+const BATCH_FAILURES = ['retryable', 'unavailable', 'statement', 'commit_lost'] as const;
+
 /** Why a batch failed as a whole. */
-export type BatchFailure = 'retryable' | 'unavailable' | 'statement' | 'commit_lost';
+export type BatchFailure = (typeof BATCH_FAILURES)[number];
 
 /**
  * The metrics of one shard's write path. Labels are bound once, because looking them up for every command is costly.
@@ -22,16 +24,40 @@ export interface ShardMetrics {
   watchUp(isUp: () => Promise<boolean>): void;
 }
 
-/** Why a chunk of events was not published. */
-export type PublishFailure =
-  'down' | 'blocked' | 'timeout' | 'unroutable' | 'refused' | 'closed' | 'database' | 'other';
+const PUBLISH_FAILURES = [
+  'down',
+  'blocked',
+  'timeout',
+  'unroutable',
+  'refused',
+  'closed',
+  'database',
+  'other',
+] as const;
 
-/** The metrics of one shard's relay. */
-export interface OutboxMetrics {
+/** Why a chunk of events was not published. */
+export type PublishFailure = (typeof PUBLISH_FAILURES)[number];
+
+/** The metrics of a relay of one shard. */
+export interface RelayMetrics {
   published(rows: number, events: number): void;
   failed(reason: PublishFailure): void;
   /** The gauges call this function when they are scraped. */
   watchBacklog(read: () => { readonly rows: number; readonly events: number; readonly ageMs: number }): void;
+}
+
+/** The metrics of the webhooks of one shard. */
+export interface WebhookMetrics {
+  attempted(accepted: boolean): void;
+  /** The gauges call this function when they are scraped. @param read what each endpoint has not got yet */
+  watch(
+    read: () => readonly {
+      readonly webhookId: number;
+      /** The age of the oldest event that was not tried. */
+      readonly lagMs: number;
+      readonly failures: number;
+    }[],
+  ): void;
 }
 
 /** The metrics of one shard's sweeper. */
@@ -55,11 +81,13 @@ export interface SummaryMetrics {
   failed(): void;
 }
 
+const SUBMISSION_OUTCOMES = ['posted', 'refused', 'repeated', 'dropped', 'dead-lettered'] as const;
+
 /**
  * What became of a submission that was taken out of the queue. repeated: its key was used before; dropped: its sender may
  * not use the account, or there is none.
  */
-export type SubmissionOutcome = 'posted' | 'refused' | 'repeated' | 'dropped' | 'dead-lettered';
+export type SubmissionOutcome = (typeof SUBMISSION_OUTCOMES)[number];
 
 /** The metrics of one shard's submissions. */
 export interface SubmissionMetrics {
@@ -73,11 +101,15 @@ export interface SubmissionMetrics {
 /** The result of looking up a balance in the shared cache; unavailable: the cache did not answer. */
 export type BalanceLookup = 'hit' | 'miss' | 'unavailable';
 
+const AUTHENTICATION_FAILURES = ['missing', 'invalid', 'limited'] as const;
+
 /** Why a request was not authenticated; limited: its address had failed too often before. */
-export type AuthenticationFailure = 'missing' | 'invalid' | 'limited';
+export type AuthenticationFailure = (typeof AUTHENTICATION_FAILURES)[number];
 
 /** What counted a transaction against the rate limit: Redis for all instances, or this instance by itself. */
 export type RateCounter = 'redis' | 'local';
+
+const REDIS_FAILURES = ['timeout', 'error'] as const;
 
 const DURATION_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 const BATCH_SIZES = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
@@ -102,6 +134,7 @@ export class Metrics {
 
   private readonly workers = this.gauge('bank_workers', 'Processes that serve requests', []);
   private readonly connections = this.gauge('bank_http_connections', 'Open connections of clients', []);
+  private readonly eventStreams = this.gauge('bank_event_streams', 'Open streams of live events', []);
 
   private readonly queueDepth = this.gauge('bank_ledger_queue_depth', 'Commands that wait for a batch', [
     'shard',
@@ -141,35 +174,23 @@ export class Metrics {
     'shard',
     'code',
   ]);
-  private readonly published = this.counter('bank_outbox_published_total', 'Outbox rows published', [
-    'shard',
-  ]);
-  private readonly publishedEvents = this.counter(
-    'bank_outbox_events_published_total',
-    'Events handed to the broker or to listeners in this process',
-    ['shard'],
+  private readonly outbox = this.relay('bank_outbox', 'moved to the log');
+  private readonly rabbitmq = this.relay('bank_rabbitmq', 'published to RabbitMQ');
+  private readonly webhookAttempts = this.counter(
+    'bank_webhook_attempts_total',
+    'Tries to deliver an event to a webhook',
+    ['shard', 'result'],
   );
-  private readonly publishFailures = this.counter(
-    'bank_outbox_publish_failures_total',
-    'Tries to publish that failed; what they held is tried again',
-    ['shard', 'reason'],
-  );
-  private readonly backlogRows = this.gauge(
-    'bank_outbox_backlog_rows',
-    'Outbox rows that wait to be published; no more than 1000 are counted',
-    ['shard'],
+  private readonly webhookLag = this.gauge(
+    'bank_webhook_lag_seconds',
+    'The age of the oldest event that a webhook has not been sent yet',
+    ['shard', 'webhook'],
     'max',
   );
-  private readonly backlogEvents = this.gauge(
-    'bank_outbox_backlog_events',
-    'Events in the counted outbox rows',
-    ['shard'],
-    'max',
-  );
-  private readonly backlogAge = this.gauge(
-    'bank_outbox_oldest_age_seconds',
-    'How long the oldest outbox row has been waiting; 0: none waits',
-    ['shard'],
+  private readonly webhookFailures = this.gauge(
+    'bank_webhook_failures',
+    'Events that a webhook has not accepted and that are tried again',
+    ['shard', 'webhook'],
     'max',
   );
   private readonly holdsExpired = this.counter(
@@ -309,29 +330,84 @@ export class Metrics {
     this.collectInto(this.connections, (gauge) => gauge.set(count()));
   }
 
+  watchEventStreams(count: () => number): void {
+    this.collectInto(this.eventStreams, (gauge) => gauge.set(count()));
+  }
+
   watchBroker(status: () => 'up' | 'down' | 'blocked'): void {
     this.collectInto(this.brokerUp, (gauge) => gauge.set(status() === 'down' ? 0 : 1));
     this.collectInto(this.brokerBlocked, (gauge) => gauge.set(status() === 'blocked' ? 1 : 0));
   }
 
-  forOutbox(shardIndex: number): OutboxMetrics {
+  /** Of the way from the outbox to the log. */
+  forOutbox(shardIndex: number): RelayMetrics {
+    return this.outbox(String(shardIndex));
+  }
+
+  /** Of the way from the log to RabbitMQ. */
+  forRabbitMq(shardIndex: number): RelayMetrics {
+    return this.rabbitmq(String(shardIndex));
+  }
+
+  private relay(prefix: string, done: string): (shard: string) => RelayMetrics {
+    const labels = ['shard'] as const;
+    const rows = this.counter(`${prefix}_published_total`, `Rows ${done}`, [...labels]);
+    const events = this.counter(`${prefix}_events_published_total`, `Events of these rows that were read`, [
+      ...labels,
+    ]);
+    const failures = this.counter(
+      `${prefix}_publish_failures_total`,
+      'Tries that failed; what they held is tried again',
+      [...labels, 'reason'],
+    );
+    const gauge = (name: string, help: string) => this.gauge(`${prefix}_${name}`, help, [...labels], 'max');
+    const backlogRows = gauge('backlog_rows', `Rows that wait to be ${done}; no more than 1000 are counted`);
+    const backlogEvents = gauge('backlog_events', 'Events in the counted rows');
+    const backlogAge = gauge(
+      'oldest_age_seconds',
+      'How long the oldest of them has been waiting; 0: none waits',
+    );
+    return (shard) => {
+      for (const reason of PUBLISH_FAILURES) beginAtZero(failures, { shard, reason });
+      return {
+        published: (rowCount, eventCount) => {
+          rows.inc({ shard }, rowCount);
+          events.inc({ shard }, eventCount);
+        },
+        failed: (reason) => failures.inc({ shard, reason }),
+        watchBacklog: (read) => {
+          this.collectInto(backlogRows, (to) => to.set({ shard }, read().rows));
+          this.collectInto(backlogEvents, (to) => to.set({ shard }, read().events));
+          this.collectInto(backlogAge, (to) => to.set({ shard }, read().ageMs / 1000));
+        },
+      };
+    };
+  }
+
+  forWebhooks(shardIndex: number): WebhookMetrics {
     const shard = String(shardIndex);
+    for (const result of ['accepted', 'failed']) beginAtZero(this.webhookAttempts, { shard, result });
     return {
-      published: (rows, events) => {
-        this.published.inc({ shard }, rows);
-        this.publishedEvents.inc({ shard }, events);
-      },
-      failed: (reason) => this.publishFailures.inc({ shard, reason }),
-      watchBacklog: (read) => {
-        this.collectInto(this.backlogRows, (gauge) => gauge.set({ shard }, read().rows));
-        this.collectInto(this.backlogEvents, (gauge) => gauge.set({ shard }, read().events));
-        this.collectInto(this.backlogAge, (gauge) => gauge.set({ shard }, read().ageMs / 1000));
+      attempted: (accepted) => this.webhookAttempts.inc({ shard, result: accepted ? 'accepted' : 'failed' }),
+      watch: (read) => {
+        const into = (gauge: Gauge, of: (each: ReturnType<typeof read>[0]) => number) => {
+          let shown: string[] = [];
+          this.collectInto(gauge, () => {
+            for (const webhook of shown) gauge.remove({ shard, webhook });
+            const all = read().map((each) => [`wh${each.webhookId}`, of(each)] as const);
+            for (const [webhook, value] of all) gauge.set({ shard, webhook }, value);
+            shown = all.map(([webhook]) => webhook);
+          });
+        };
+        into(this.webhookLag, ({ lagMs }) => lagMs / 1000);
+        into(this.webhookFailures, ({ failures }) => failures);
       },
     };
   }
 
   forSweeper(shardIndex: number): SweeperMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.sweeperFailures, { shard });
     return {
       expired: (holds) => this.holdsExpired.inc({ shard }, holds),
       failed: () => this.sweeperFailures.inc({ shard }),
@@ -340,6 +416,7 @@ export class Metrics {
 
   forPendingTransfers(shardIndex: number): PendingTransferMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.transferFailures, { shard });
     const seen = new Set<number>();
     return {
       counted: (byTarget) => {
@@ -357,6 +434,7 @@ export class Metrics {
 
   forSummary(shardIndex: number): SummaryMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.summaryFailures, { shard });
     return {
       taken: (asOf) => this.summaryTime.set({ shard }, asOf.getTime() / 1000),
       failed: () => this.summaryFailures.inc({ shard }),
@@ -365,6 +443,8 @@ export class Metrics {
 
   forSubmissions(shardIndex: number): SubmissionMetrics {
     const shard = String(shardIndex);
+    beginAtZero(this.submissionFailures, { shard });
+    for (const outcome of SUBMISSION_OUTCOMES) beginAtZero(this.submissionsSettled, { shard, outcome });
     const accepted = this.submissionsAccepted.labels({ shard });
     return {
       accepted: () => accepted.inc(),
@@ -385,11 +465,12 @@ export class Metrics {
     this.balanceWritesLost.inc(balances);
   }
 
-  redisFailed(failure: 'timeout' | 'error'): void {
+  redisFailed(failure: (typeof REDIS_FAILURES)[number]): void {
     this.redisFailures.inc({ failure });
   }
 
   watchRedis(up: () => boolean): void {
+    for (const failure of REDIS_FAILURES) beginAtZero(this.redisFailures, { failure });
     this.collectInto(this.redisUp, (gauge) => gauge.set(up() ? 1 : 0));
   }
 
@@ -398,6 +479,7 @@ export class Metrics {
   }
 
   watchKeys(readable: () => boolean): void {
+    for (const failure of AUTHENTICATION_FAILURES) beginAtZero(this.authenticationFailures, { failure });
     this.collectInto(this.keysReadable, (gauge) => gauge.set(readable() ? 1 : 0));
   }
 
@@ -410,6 +492,7 @@ export class Metrics {
     const batchSize = this.batchSize.labels({ shard });
     const commitSeconds = this.commitSeconds.labels({ shard });
     const posted = this.posted.labels({ shard });
+    for (const failure of BATCH_FAILURES) beginAtZero(this.failures, { shard, failure });
     return {
       batchCommitted: (transactions) => {
         batchSize.observe(transactions);
@@ -446,6 +529,11 @@ export class Metrics {
   private histogram(name: string, help: string, buckets: number[]): Histogram {
     return new Histogram({ name, help, labelNames: ['shard'], buckets, registers: [this.registry] });
   }
+}
+
+/** A series that came with its first failure would show no increase, so no alert would notice that failure. */
+function beginAtZero(counter: Counter, labels: Readonly<Record<string, string>>): void {
+  counter.inc(labels, 0);
 }
 
 function setPool(

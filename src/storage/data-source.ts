@@ -15,6 +15,8 @@ import { Submissions1795479430000 } from '../../migrations/1795479430000-submiss
 import { LedgerSummary1795479440000 } from '../../migrations/1795479440000-ledger-summary.js';
 import { ListingIndexes1795479450000 } from '../../migrations/1795479450000-listing-indexes.js';
 import { BetweenShards1795479460000 } from '../../migrations/1795479460000-between-shards.js';
+import { EventLog1795479470000 } from '../../migrations/1795479470000-event-log.js';
+import { Webhooks1795479480000 } from '../../migrations/1795479480000-webhooks.js';
 import { poolExtras, type SilenceLimit } from './connection.js';
 import { AccountEntity } from './entities/account.entity.js';
 import { AccountDetailsEntity } from './entities/account-details.entity.js';
@@ -23,6 +25,8 @@ import { AccountOpeningEntity } from './entities/account-opening.entity.js';
 import { ApiKeyEntity } from './entities/api-key.entity.js';
 import { ArchivedTransactionEntity } from './entities/archived-transaction.entity.js';
 import { AuditEventEntity } from './entities/audit-event.entity.js';
+import { EventCursorEntity } from './entities/event-cursor.entity.js';
+import { EventLogEntity } from './entities/event-log.entity.js';
 import { HoldEntity } from './entities/hold.entity.js';
 import { IncomingTransferEntity } from './entities/incoming-transfer.entity.js';
 import { LedgerSummaryEntity } from './entities/ledger-summary.entity.js';
@@ -32,6 +36,7 @@ import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 import { TransactionDetailsEntity } from './entities/transaction-details.entity.js';
 import { TransactionEntity } from './entities/transaction.entity.js';
 import { TransferEntity } from './entities/transfer.entity.js';
+import { WebhookEntity } from './entities/webhook.entity.js';
 import type { ShardAddress } from '../config/shard-address.js';
 
 export interface PoolSettings {
@@ -67,6 +72,8 @@ export const MIGRATIONS = [
   LedgerSummary1795479440000,
   ListingIndexes1795479450000,
   BetweenShards1795479460000,
+  EventLog1795479470000,
+  Webhooks1795479480000,
 ];
 
 export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): DataSourceOptions {
@@ -87,7 +94,10 @@ export function dataSourceOptions(shard: ShardAddress, pool: PoolSettings): Data
       AccountEventEntity,
       LedgerSummaryEntity,
       RefusedSubmissionEntity,
+      EventCursorEntity,
+      EventLogEntity,
       OutboxEntity,
+      WebhookEntity,
       ShardIdentityEntity,
       ApiKeyEntity,
       AuditEventEntity,

@@ -248,6 +248,7 @@ export interface OutgoingRow extends DetailsRow {
   credited_at: Date | null;
   rejection: string | null;
   currency: string | null;
+  owner: string | null;
   debit: TransactionRow | null;
   details_of: string | null;
 }
@@ -258,19 +259,24 @@ export const OUTGOING_COLUMNS =
   'reverses_credit_id, reverses_debit_id, raised, idempotency_key, fingerprint, created_at, status, credit_id, ' +
   'credit_balance_after, credit_version_after, credited_at, rejection';
 
-/** A SELECT of {@link OutgoingRow}s, for a WHERE on `o`. The debit is read as text, like the rest of the money. */
+/**
+ * A SELECT of {@link OutgoingRow}s, for a WHERE on `o`. The debit is read as text, like the rest of the money. The
+ * account's owner is read, too.
+ */
 export function selectOutgoing({
   transfers,
   allTransactions,
   accounts,
   transactionDetails,
 }: Readonly<Record<'transfers' | 'allTransactions' | 'accounts' | 'transactionDetails', string>>): string {
+  const ofAccount = (column: string) =>
+    `(SELECT ${column} FROM ${accounts} a WHERE a.account_id = o.account_id) AS ${column}`;
   const debit = TRANSACTION_COLUMNS.split(', ').flatMap((column) => [`'${column}'`, `t.${column}::text`]);
   const columns = OUTGOING_COLUMNS.split(', ').map((column) => `o.${column}`);
   return `SELECT ${columns.join(', ')}, d.transaction_id AS details_of, d.reference,
             d.effective_date::text AS effective_date, d.actor, d.description, d.metadata, encode(d.salt, 'hex') AS salt,
             encode(d.digest, 'hex') AS digest,
-            (SELECT currency FROM ${accounts} a WHERE a.account_id = o.account_id) AS currency, (
+            ${ofAccount('currency')}, ${ofAccount('owner')}, (
             SELECT json_build_object(${debit.join(', ')}) FROM ${allTransactions} t
             WHERE t.transfer_id = o.transfer_id AND t.type = 'debit' AND o.status = 'completed' LIMIT 1) AS debit
           FROM ${transfers} o LEFT JOIN LATERAL (

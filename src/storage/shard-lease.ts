@@ -4,8 +4,12 @@ import { ShardIdentityEntity } from './entities/shard-identity.entity.js';
 
 /** The work of a shard that one process over all instances does at a time. */
 const TASKS = {
-  /** Publishing the outbox. */
+  /** Moving the outbox to the log. */
   relay: { holder: 'relayId', until: 'relayUntil' },
+  /** Publishing the log to the broker. */
+  broker: { holder: 'brokerId', until: 'brokerUntil' },
+  /** Sending the log to webhooks. */
+  webhooks: { holder: 'webhooksId', until: 'webhooksUntil' },
   /** Writing down holds that have expired. */
   sweeper: { holder: 'sweeperId', until: 'sweeperUntil' },
   /** Finishing transfers to other shards. */
@@ -36,26 +40,22 @@ export class ShardLease {
    * reads that clock, because Citus allows no volatile function in an UPDATE, and because the coordinator has another
    * clock.
    *
-   * @param also what else the row must be, and what else to set in it
    * @returns false when another process holds it
    */
-  async take(manager: EntityManager, also: Condition = {}): Promise<boolean> {
+  async take(manager: EntityManager): Promise<boolean> {
     const { holderId, leaseMs } = this;
     const { holder, until } = TASKS[this.task];
     const free = await manager
       .createQueryBuilder(ShardIdentityEntity, 'shard')
       .select(`clock_timestamp() + :leaseMs * interval '1 millisecond'`, 'until')
-      .where(
-        `(shard.${until} IS NULL OR shard.${until} < clock_timestamp() OR shard.${holder} = :holderId) ` +
-          `AND ${also.where ?? 'true'}`,
-      )
+      .where(`(shard.${until} IS NULL OR shard.${until} < clock_timestamp() OR shard.${holder} = :holderId)`)
       .setLock('pessimistic_write')
       .setOnLocked('skip_locked')
       .setParameters({ leaseMs, holderId })
       .getRawOne<{ until: Date }>();
     if (!free) return false;
     const lease = { [holder]: holderId, [until]: free.until };
-    await manager.update(ShardIdentityEntity, { onlyRow: true }, { ...lease, ...also.set });
+    await manager.update(ShardIdentityEntity, { onlyRow: true }, lease);
     return true;
   }
 
@@ -64,10 +64,4 @@ export class ShardLease {
     const { holder, until } = TASKS[this.task];
     await manager.update(ShardIdentityEntity, { [holder]: this.holderId }, { [holder]: null, [until]: null });
   }
-}
-
-interface Condition {
-  /** SQL about `shard`. */
-  readonly where?: string;
-  readonly set?: Partial<Pick<ShardIdentityEntity, 'relayToBroker'>>;
 }

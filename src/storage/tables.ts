@@ -6,6 +6,8 @@ export interface BankTable {
   readonly name: string;
   /** Its primary key column, in whose order rows are read. */
   readonly id: string;
+  /** True: its ids are names. */
+  readonly named?: true;
   /** Whether its ids come from a sequence of its own. */
   readonly drawn: boolean;
   /** The table whose ids it has, where they are not drawn for it. */
@@ -16,6 +18,11 @@ export interface BankTable {
    * at once.
    */
   readonly ledger: boolean;
+  /**
+   * True: rows are added in the order of their ids, by one transaction at a time, and only the oldest are removed. So a
+   * copy of an open bank can follow it, too.
+   */
+  readonly log?: true;
   /** True: its rows are made again from those of other tables, so a copy of the bank does without them. */
   readonly derived?: true;
   /**
@@ -30,7 +37,10 @@ export const SHARD_IDENTITY = 'shard_identity';
 
 const LEASES = [
   ...['relay_id', 'relay_lease_ends'],
-  ...['sweeper', 'summary', 'transfers'].flatMap((task) => [`${task}_id`, `${task}_leased_until`]),
+  ...['broker', 'webhooks', 'sweeper', 'summary', 'transfers'].flatMap((task) => [
+    `${task}_id`,
+    `${task}_leased_until`,
+  ]),
 ];
 
 /** The columns of that row that belong to the holders of leases, not to the shard; also those of older schemas. */
@@ -92,6 +102,14 @@ export const BANK_TABLES: readonly BankTable[] = [
     service: ['SELECT', 'INSERT'],
   },
   {
+    ...{ name: 'event_cursors', id: 'receiver', named: true as const, drawn: false, ledger: false },
+    service: ['SELECT', 'INSERT', 'UPDATE (position)', 'UPDATE (state)', 'UPDATE (requested)', 'DELETE'],
+  },
+  {
+    ...{ name: 'event_log', id: 'position', drawn: false, ledger: false, log: true as const },
+    service: ['SELECT', 'INSERT', 'DELETE'],
+  },
+  {
     ...{ name: 'outbox', id: 'outbox_id', drawn: true, ledger: false },
     service: ['SELECT', 'INSERT', 'DELETE'],
   },
@@ -104,7 +122,7 @@ export const BANK_TABLES: readonly BankTable[] = [
   },
   {
     ...{ name: SHARD_IDENTITY, id: 'only_row', drawn: false, ledger: false },
-    service: ['SELECT', ...LEASES.map((column) => `UPDATE (${column})`), 'UPDATE (relay_to_broker)'],
+    service: ['SELECT', ...LEASES.map((column) => `UPDATE (${column})`)],
   },
   {
     ...{ name: 'transactions', id: 'transaction_id', drawn: true, ledger: true },
@@ -123,6 +141,16 @@ export const BANK_TABLES: readonly BankTable[] = [
   {
     ...{ name: 'api_keys', id: 'key_id', drawn: true, ledger: false },
     service: ['SELECT', 'UPDATE (last_used_at)'],
+  },
+  {
+    ...{ name: 'webhooks', id: 'webhook_id', drawn: true, ledger: false },
+    service: [
+      ...['SELECT', 'INSERT', 'DELETE'],
+      ...['url', 'event_types', 'description', 'key_id', 'secret', 'former_secret', 'former_secret_ends'].map(
+        (column) => `UPDATE (${column})`,
+      ),
+      ...['UPDATE (disabled_at)', 'UPDATE (disabled_because)'],
+    ],
   },
   {
     ...{ name: 'audit_events', id: 'event_id', drawn: true, ledger: false },
@@ -156,8 +184,14 @@ const NAMES = {
   ledgerSummary: 'ledger_summary',
   transactionDetails: 'transaction_details',
   outbox: 'outbox',
+  /** The events of the shard, retained. */
+  eventLog: 'event_log',
+  /** How far the receivers of events have come in it. */
+  eventCursors: 'event_cursors',
   shardIdentity: SHARD_IDENTITY,
   apiKeys: 'api_keys',
+  /** The endpoints that get events by HTTP. */
+  webhooks: 'webhooks',
   auditEvents: 'audit_events',
   /** TypeORM's list of the migrations that were applied. */
   migrations: 'migrations',

@@ -1,5 +1,5 @@
 import type { ApiKeyStore, NamedKey } from '../access/api-key-store.js';
-import { EVERYBODY, principalOf, type Principal } from '../access/principal.js';
+import { EVERYBODY, keyIdOf, principalOf, type Principal } from '../access/principal.js';
 import { LedgerError } from '../domain/errors.js';
 import type { Claim } from './submission-message.js';
 
@@ -12,8 +12,6 @@ export interface CurrentSender {
   /** True: its credential has ended. */
   readonly ended: boolean;
 }
-
-const API_KEY = /^key:(\d+)$/;
 
 /**
  * Looks up again who the senders of submissions are, when these are to be posted. Of an API key everything may have
@@ -35,7 +33,7 @@ export class Senders {
    */
   async resolve(claims: readonly Claim[]): Promise<readonly (CurrentSender | undefined)[]> {
     if (!this.store) return claims.map((claim) => ({ principal: claimedBy(claim), ended: false }));
-    const ids = new Set(claims.flatMap((claim) => keyIdOf(claim) ?? []));
+    const ids = new Set(claims.flatMap((claim) => keyIdIn(claim) ?? []));
     const names = new Set(claims.flatMap((claim) => ('user' in claim ? keyNameOf(claim.user) : [])));
     if (ids.size + names.size === 0) return claims.map(unchanged);
     const keys = await this.store.findValidNamed([...ids], [...names]).catch(() => undefined);
@@ -57,10 +55,8 @@ const unchanged = (claim: Claim): CurrentSender => {
   return { principal, ended: principal.id === EVERYBODY.id };
 };
 
-function keyIdOf(claim: Claim): number | undefined {
-  const [, id] = ('principal' in claim && API_KEY.exec(claim.principal.id)) || [];
-  return id === undefined ? undefined : Number(id);
-}
+const keyIdIn = (claim: Claim): number | undefined =>
+  'principal' in claim ? keyIdOf(claim.principal) : undefined;
 
 function senderIn(keys: readonly NamedKey[], claim: Claim): CurrentSender | undefined {
   if ('user' in claim) {
@@ -68,7 +64,7 @@ function senderIn(keys: readonly NamedKey[], claim: Claim): CurrentSender | unde
     const key = keys.findLast(({ name }) => name === keyNameOf(claim.user));
     return key && { principal: principalFrom(key), ended: false };
   }
-  const keyId = keyIdOf(claim);
+  const keyId = keyIdIn(claim);
   if (keyId === undefined) return unchanged(claim);
   const key = keys.find((each) => each.keyId === keyId);
   return key ? { principal: principalFrom(key), ended: false } : { principal: claim.principal, ended: true };

@@ -1,4 +1,4 @@
-import { IsString, MaxLength } from 'class-validator';
+import { IsString, MaxLength, MinLength } from 'class-validator';
 import type { Transaction } from '../domain/transaction.js';
 import type { Transfer } from '../domain/transfer.js';
 import { HoldDto } from '../holds/holds.dto.js';
@@ -35,6 +35,7 @@ export class SubmissionPathDto {
     message: 'must be the id of a submission',
     ...documentedAs({ description: 'The id of a submission.', type: 'string' }),
   })
+  @MinLength(1, { message: 'must be the id of a submission', ...documentedAs({ minLength: 1 }) })
   @MaxLength(MAX_ID, { message: 'is too long', ...documentedAs({ maxLength: MAX_ID }) })
   submissionId!: string;
 }

@@ -48,7 +48,7 @@ export class TransactionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const posted = await this.transactions.post(command, senderOf(request), request.waitingSinceMs, admit);
+    const posted = await this.transactions.post(command, senderOf(request), request, admit);
     const receipt = new ReceiptDto(posted);
     if (command.dryRun === true) return rehearsed(reply, receipt);
     return created(reply, `/transactions/${receipt.id}`, versionTag(posted.versionAfter), receipt);
@@ -65,14 +65,8 @@ export class TransactionsController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const { principal, waitingSinceMs } = request;
-    const posted = await this.transactions.reverse(
-      reversal,
-      principal,
-      userOf(request),
-      waitingSinceMs,
-      admit,
-    );
+    const { principal } = request;
+    const posted = await this.transactions.reverse(reversal, principal, userOf(request), request, admit);
     const body = new TransactionDto(posted);
     if (reversal.dryRun === true) return rehearsed(reply, body);
     return created(reply, `/transactions/${body.id}`, versionTag(posted.versionAfter), body);

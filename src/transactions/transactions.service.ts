@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { requireScope } from '../access/access-errors.js';
 import { MOVEMENT_SCOPES, type Principal } from '../access/principal.js';
 import { Ledger } from '../domain/ports.js';
+import type { Origin } from '../domain/origin.js';
 import type { Sender } from '../domain/sender.js';
 import type { PostingCommand } from '../domain/command.js';
 import type { Transaction } from '../domain/transaction.js';
@@ -25,19 +26,19 @@ export class TransactionsService {
   ) {}
 
   /**
-   * @param sinceMs as for {@link Ledger.post}
+   * @param origin as for {@link Ledger.post}
    * @param admit counts the transaction against the sender's rate limit, once the account is known to be the sender's
    * @throws LedgerError, and what `admit` throws
    */
   async post(
     command: PostingCommand,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: (() => Promise<void>) | undefined,
   ): Promise<Transaction> {
     if (owner !== undefined) await this.owners.check(owner, command.accountId, user);
     if (admit) await admit();
-    return this.ledger.post(command, sinceMs);
+    return this.ledger.post(command, origin);
   }
 
   /**
@@ -49,7 +50,7 @@ export class TransactionsService {
     reversal: Reversal,
     principal: Principal,
     user: string,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: (() => Promise<void>) | undefined,
   ): Promise<Transaction> {
     // Its account never changes, so it may be read before that account is locked.
@@ -58,7 +59,7 @@ export class TransactionsService {
     if (type === 'credit') requireScope(principal, MOVEMENT_SCOPES.debit);
     if (type === 'debit') requireScope(principal, MOVEMENT_SCOPES.credit);
     if (admit) await admit();
-    const { transactions } = await this.ledger.execute({ ...reversal, accountId }, sinceMs);
+    const { transactions } = await this.ledger.execute({ ...reversal, accountId }, origin);
     return transactions.at(-1) as Transaction;
   }
 

@@ -48,7 +48,7 @@ export class TransfersController {
     @Res({ passthrough: true }) reply: FastifyReply,
   ) {
     const admit = this.rate?.admission(request, reply);
-    const made = await this.transfers.transfer(command, senderOf(request), request.waitingSinceMs, admit);
+    const made = await this.transfers.transfer(command, senderOf(request), request, admit);
     return answered(reply, made, command);
   }
 
@@ -65,7 +65,7 @@ export class TransfersController {
     const admit = this.rate?.admission(request, reply);
     const betweenShards = (from: number, to: number) => exchangePermit(request, this.ledger, from, to);
     const made = await this.transfers.reverse(
-      ...([reversal, senderOf(request), request.waitingSinceMs, admit, betweenShards] as const),
+      ...([reversal, senderOf(request), request, admit, betweenShards] as const),
     );
     return answered(reply, made, reversal);
   }

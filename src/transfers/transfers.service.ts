@@ -2,6 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Leg, TransferCommand } from '../domain/command.js';
 import { LedgerError } from '../domain/errors.js';
 import { Ledger } from '../domain/ports.js';
+import type { Origin } from '../domain/origin.js';
 import type { Sender } from '../domain/sender.js';
 import { reversalCommand, transferIn, type Transfer, type TransferReversal } from '../domain/transfer.js';
 import { decodeCursor, encodeCursor, listingFor } from '../http/validation/cursor.js';
@@ -26,21 +27,21 @@ export class TransfersService {
   /**
    * The money may leave only the sender's own accounts, and arrive anywhere.
    *
-   * @param sinceMs as for {@link Ledger.execute}
+   * @param origin as for {@link Ledger.execute}
    * @param admit asked once the accounts are known to be the sender's
    * @throws LedgerError; InvalidRequestError; and what `admit` throws
    */
   async transfer(
     command: TransferCommand,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: Admit | undefined,
   ): Promise<Transfer> {
     const ids = command.legs.map(({ accountId }) => accountId);
     const foreign = foreignAmong(command.legs, await this.owners.problems(owner, ids, user));
     const legs = command.legs.map((leg) => ({ ...leg, foreign: foreign.has(leg.accountId) }));
     if (admit) await admit(legs.length);
-    return transferIn(await this.ledger.execute({ ...command, legs }, sinceMs), { foreign });
+    return transferIn(await this.ledger.execute({ ...command, legs }, origin), { foreign });
   }
 
   /**
@@ -52,7 +53,7 @@ export class TransfersService {
   async reverse(
     reversal: TransferReversal,
     { owner, user }: Sender,
-    sinceMs: number | undefined,
+    origin: Origin,
     admit: Admit | undefined,
     betweenShards: (from: number, to: number) => Promise<void>,
   ): Promise<Transfer> {
@@ -66,7 +67,7 @@ export class TransfersService {
     );
     if (elsewhere !== undefined) await betweenShards(accountId, elsewhere);
     if (admit) await admit(original.legs.length);
-    const effects = await this.ledger.execute(command, sinceMs);
+    const effects = await this.ledger.execute(command, origin);
     return transferIn(effects, { reversedId: transferId, foreign: original.foreign });
   }
 

@@ -5,6 +5,7 @@ import { bearer } from '../support/credentials.js';
 import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { idOfSubmission } from '../support/submissions.js';
+import { NOTHING_SENT, rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { RawClient } from '../support/raw-client.js';
 import { OF_OWNERS, ORDINARY, WalletWithTokens } from '../support/wallet.js';
 import { deposit, JSON_TYPE, withdrawal } from '../support/requests.js';
@@ -27,6 +28,8 @@ interface Target {
   /** Like txn1. */
   readonly transactionId: string;
   readonly submissionId: string;
+  /** Like wh1. */
+  readonly webhookId: string;
 }
 
 interface Sent {
@@ -178,6 +181,10 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
   'GET /accounts/{accountId}/statement': reading(
     ({ accountId }) => `/accounts/${accountId}/statement?from=2025-01-01&to=2025-02-01`,
   ),
+  'GET /accounts/{accountId}/events': reading(({ accountId }) => `/accounts/${accountId}/events`),
+  'GET /events': {
+    ...{ needs: ['admin'], sent: () => ({ path: '/events' }), right: 200, foreign: 403 },
+  },
   ...movement('deposit', 'deposits:write', deposit('0.01')),
   ...movement('withdrawal', 'withdrawals:write', withdrawal('0.01')),
   'GET /transactions/{transactionId}': reading(({ transactionId }) => `/transactions/${transactionId}`),
@@ -242,6 +249,49 @@ const CLASSES: Readonly<Record<string, RouteClass>> = {
     right: 200,
     foreign: 403,
   },
+  'GET /webhooks': {
+    needs: ['webhooks:write'],
+    sent: () => ({ path: '/webhooks' }),
+    right: 200,
+    foreign: 200,
+  },
+  'POST /webhooks': {
+    needs: ['webhooks:write'],
+    // The bank has room for a hundred.
+    sent: () => ({ path: '/webhooks', body: '{"url":"http://a.invalid","eventTypes":["*"]}' }),
+    right: 400,
+    foreign: 400,
+  },
+  'GET /webhooks/{webhookId}': reading(({ webhookId }) => `/webhooks/${webhookId}`, 'webhooks:write'),
+  'PATCH /webhooks/{webhookId}': {
+    ...reading(({ webhookId }) => `/webhooks/${webhookId}`, 'webhooks:write'),
+    sent: ({ webhookId }) => ({ path: `/webhooks/${webhookId}`, body: '{"status":"enabled"}' }),
+  },
+  // It has a parameter too many, so nobody deletes it.
+  'DELETE /webhooks/{webhookId}': {
+    ...reading(({ webhookId }) => `/webhooks/${webhookId}?x`, 'webhooks:write'),
+    ...{ right: 400, foreign: 400, named: undefined },
+  },
+  'POST /webhooks/{webhookId}/secret': {
+    ...reading(({ webhookId }) => `/webhooks/${webhookId}/secret`, 'webhooks:write'),
+    sent: ({ webhookId }) => ({ path: `/webhooks/${webhookId}/secret`, body: '{}' }),
+  },
+  'GET /webhooks/{webhookId}/deliveries': reading(
+    ({ webhookId }) => `/webhooks/${webhookId}/deliveries`,
+    'webhooks:write',
+  ),
+  'GET /webhooks/{webhookId}/deliveries/{eventId}': reading(
+    ({ webhookId }) => `/webhooks/${webhookId}/deliveries/txn1`,
+    'webhooks:write',
+  ),
+  'POST /webhooks/{webhookId}/redeliveries': {
+    ...reading(({ webhookId }) => `/webhooks/${webhookId}/redeliveries`, 'webhooks:write'),
+    sent: ({ webhookId }) => ({
+      path: `/webhooks/${webhookId}/redeliveries`,
+      body: '{"since":"2026-01-01"}',
+    }),
+    right: 202,
+  },
   'GET /health/live': {
     needs: undefined,
     sent: () => ({ path: '/health/live' }),
@@ -282,7 +332,8 @@ const tooFew = ({ needs = [] }: RouteClass, owner: string) =>
 const CODES: Readonly<Record<number, string>> = {
   401: 'UNAUTHORIZED',
   403: 'FORBIDDEN',
-  404: '(ACCOUNT|TRANSACTION|TRANSFER|HOLD|SUBMISSION)_NOT_FOUND',
+  400: 'INVALID_REQUEST',
+  404: '(ACCOUNT|TRANSACTION|TRANSFER|HOLD|SUBMISSION|WEBHOOK)_NOT_FOUND',
 };
 
 /** The expected status of a route for a sender. */
@@ -429,6 +480,10 @@ async function send(
   };
   const client = await RawClient.open(app.url);
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  // A stream has no end.
+  client.socket.on('data', () => {
+    if (client.received.includes('text/event-stream')) client.destroy();
+  });
   client.send(`${method} ${path} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
   await client.closed;
   const text = client.received.replace(/^(date|x-request-id|ratelimit\S*): .*\r\n/gim, '');
@@ -449,7 +504,7 @@ const anonymous = ({ status, text }: Answer): Answer => ({
 beforeAll(async () => {
   database = await createTestDatabase('matrix');
   wallet = await WalletWithTokens.open(database.url);
-  app = await startInstance(database.url, wallet.settings);
+  app = await startInstance(database.url, { ...wallet.settings, WEBHOOK_KEYS }, NOTHING_SENT);
   const ada = bearer(await wallet.key({ owner: 'ada' }));
   const post = async (path: string, body: object) =>
     (await app.http.post(path).set(ada).send(body).expect(201)).text;
@@ -465,7 +520,9 @@ beforeAll(async () => {
     transferId: await idOf('/transfers', { from: otherId, to: accountId, amount: '0.01' }),
     holdId: await idOf(`/accounts/${accountId}/holds`, { amount: '0.01' }),
     submissionId: await idOfSubmission(database.url, accountId, 'submitted'),
+    webhookId: await idOf('/webhooks', { url: 'https://a.invalid', eventTypes: ['*'] }),
   };
+  await rememberDelivery(database.url, target.webhookId);
 });
 
 afterAll(async () => {
@@ -520,6 +577,7 @@ describe('every route by every sender', () => {
           ...{ accountId: 9_000_001, otherId: 9_000_002, transactionId: 'txn9000001' },
           ...{ transferId: 'tr9000001', holdId: 'hold9000001' },
           submissionId: await idOfSubmission(database.url, 9_000_001, 'submitted'),
+          webhookId: 'wh9000001',
         };
         const foreign = await send(method, of.sent(target), credential, of);
         expect(anonymous(foreign)).toEqual(anonymous(await send(method, of.sent(absent), credential, of)));

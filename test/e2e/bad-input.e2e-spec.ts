@@ -12,6 +12,7 @@ import {
 } from '../../tools/fuzz/bad-values.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
 import { idOfSubmission } from '../support/submissions.js';
+import { NOTHING_SENT, rememberDelivery, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import {
   balanceOf,
@@ -29,7 +30,7 @@ let app: TestApp;
 let accountId: number;
 
 beforeAll(async () => {
-  app = await startApp({ AUTH: 'off' });
+  app = await startApp({ AUTH: 'off', WEBHOOK_KEYS }, NOTHING_SENT);
   accountId = await openAccount(app, '100.00');
 });
 
@@ -366,8 +367,10 @@ describe('rejected without any effect', () => {
     /** What stands for the parts of paths; each exists, and a request for it would have an effect. */
     const target: Record<string, string> = {};
     let bodies: Readonly<Record<string, object>>;
-    /** The first accounts, with balances, versions and references. */
-    const accounts = async () => (await app.http.get('/accounts?limit=200')).text;
+    const webhook = { url: 'https://receiver.invalid/', eventTypes: ['*'] };
+    /** The first accounts, with balances, versions and references; and the webhooks. */
+    const accounts = async () =>
+      (await app.http.get('/accounts?limit=200')).text + (await app.http.get('/webhooks')).text;
     let before: string;
 
     beforeAll(async () => {
@@ -379,12 +382,18 @@ describe('rejected without any effect', () => {
         transferId: await made('/transfers', { from, to, amount: 1 }),
         holdId: await made(`/accounts/${from}/holds`, { amount: 1 }),
         submissionId: await idOfSubmission(app.databaseUrl, from, 'submitted'),
+        webhookId: await made('/webhooks', webhook),
+        eventId: 'txn1',
       });
+      await rememberDelivery(app.databaseUrl, target.webhookId ?? '');
       bodies = {
         'POST /accounts/{accountId}/transactions': deposit('1'),
         'POST /accounts/{accountId}/holds': { amount: 1 },
         'PATCH /accounts/{accountId}': { reference: 'r' },
         'POST /transfers': { from, to, amount: 1 },
+        'POST /webhooks': webhook,
+        'PATCH /webhooks/{webhookId}': { status: 'disabled' },
+        'POST /webhooks/{webhookId}/redeliveries': { eventId: 'txn1' },
         'POST /transactions/batch': [{ accountId, ...deposit('1') }],
       };
       before = await accounts();
@@ -394,14 +403,17 @@ describe('rejected without any effect', () => {
 
     /** A request that the route would carry out, with something more. */
     function send(
-      { method, path }: (typeof routes)[number],
+      { method, path, isStream }: (typeof routes)[number],
       query: string,
       headers: Record<string, string> = {},
     ): Promise<Response> {
       const needed = path.endsWith('/statement') ? '?from=2026-01-01&to=2026-02-01' : '';
       const asked = needed && query ? `${needed}&${query.slice(1)}` : needed + query;
-      const url = path.replace(/{(\w+)}/, (_, name: string) => target[name] ?? '') + asked;
+      const url = path.replaceAll(/{(\w+)}/g, (_, name: string) => target[name] ?? '') + asked;
+      // A stream has no end.
+      if (isStream && query === '' && Object.keys(headers).length === 0) return app.http.head(url);
       if (method === 'GET') return app.http.get(url).set(headers);
+      if (method === 'DELETE') return app.http.delete(url).set(headers);
       const request = method === 'PATCH' ? app.http.patch(url) : app.http.post(url);
       return request.set(headers).send(bodies[`${method} ${path}`] ?? {});
     }
@@ -723,14 +735,14 @@ describe('a path that does not exist', () => {
   ])('is answered 404 when the body is %s', async (_, type, body) => {
     for (const response of [
       await app.http.post('/nothing').set('content-type', type).send(body),
-      await app.http.delete('/nothing').set('content-type', type).send(body),
+      await app.http.put('/nothing').set('content-type', type).send(body),
       await app.http.post('/accounts//transactions').set('content-type', type).send(body),
     ]) {
       expect(response.status).toBe(404);
       expect(response.text).toBe('{"error":"Not found"}');
       expect(response.headers['x-request-id']).toMatch(UUID);
     }
-    const response = await app.http.delete('/accounts/1').set('content-type', type).send(body);
+    const response = await app.http.put('/accounts/1').set('content-type', type).send(body);
     expect(response.status).toBe(405);
     expect(response.text).toBe('{"error":"Method not allowed"}');
   });

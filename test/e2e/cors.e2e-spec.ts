@@ -52,7 +52,7 @@ describe('with CORS_ORIGINS', () => {
       .set({ ...PREFLIGHT, origin });
     expect(status).toBe(204);
     expect(headers['access-control-allow-origin']).toBe(origin);
-    expect(headers['access-control-allow-methods']).toBe('GET, HEAD, PATCH, POST');
+    expect(headers['access-control-allow-methods']).toBe('DELETE, GET, HEAD, PATCH, POST');
     const allowed = String(headers['access-control-allow-headers']).toLowerCase().split(', ');
     for (const name of PREFLIGHT['access-control-request-headers'].split(','))
       expect(allowed).toContain(name);
@@ -121,7 +121,7 @@ describe('with CORS_ORIGINS', () => {
     client.send('OPTIONS * HTTP/1.1\r\nHost: bank\r\nConnection: close\r\n\r\n');
     await client.closed;
     expect(client.statuses).toEqual([204]);
-    expect(client.received).toMatch(/allow: GET, HEAD, OPTIONS, PATCH, POST\r\n/i);
+    expect(client.received).toMatch(/allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST\r\n/i);
     expect(client.received).toMatch(/x-request-id: [0-9a-f-]{36}\r\n/i);
   });
 

@@ -52,10 +52,16 @@ async function withBroker(): Promise<Surroundings> {
   return { settings: { RABBITMQ_URL: broker.url }, elsewhere: { [BROKER]: broker.url } };
 }
 
+const withPortForReceiver = async (): Promise<Surroundings> => ({
+  elsewhere: { '4000': String(await freePort()) },
+});
+
 const SURROUNDINGS: Readonly<Record<string, () => Promise<Surroundings>>> = {
   'docs/backup.md': async () => ({ elsewhere: await emptyDatabaseFor('db2') }),
   'docs/async.md': withBroker,
   'docs/events.md': withBroker,
+  'docs/webhooks.md': withPortForReceiver,
+  'docs/guides/webhooks.md': withPortForReceiver,
   'docs/scaling.md': async () => ({
     service: false,
     elsewhere: { ...(await emptyDatabaseFor('db1')), ...(await emptyDatabaseFor('db2')) },

@@ -187,6 +187,10 @@ describe('the methods of a path', () => {
     ['/transfers', 'OPTIONS, POST'],
     ['/transfers/tr1', READ],
     ['/transfers/tr1/reversal', 'OPTIONS, POST'],
+    ['/webhooks', BOTH],
+    ['/webhooks/wh1', `DELETE, ${CHANGE}`],
+    ['/webhooks/wh1/secret', 'OPTIONS, POST'],
+    ['/webhooks/wh1/deliveries/hold1%2F2', READ],
     ['/accounts/1/transfers', READ],
     ['/health/ready', READ],
     ['/metrics', READ],
@@ -220,7 +224,7 @@ describe('the methods of a path', () => {
     const { status, headers } = await send('OPTIONS', '*');
     expect({ status, allow: headers['allow'] }).toEqual({
       status: 204,
-      allow: 'GET, HEAD, OPTIONS, PATCH, POST',
+      allow: 'DELETE, GET, HEAD, OPTIONS, PATCH, POST',
     });
     expect((await send('GET', '*')).status).toBe(404);
   });
@@ -512,11 +516,16 @@ describe('the code of an error', () => {
       'test/e2e/health-metrics.e2e-spec.ts': ['NOT_READY'],
       'test/e2e/jwt.e2e-spec.ts': ['IDENTITY_PROVIDER_UNAVAILABLE'],
       'test/e2e/keys-outage.e2e-spec.ts': ['CREDENTIAL_STORE_UNAVAILABLE'],
+      'test/e2e/live-events.e2e-spec.ts': ['EVENTS_GONE'],
       'test/e2e/overload.e2e-spec.ts': ['OVERLOADED'],
       'test/e2e/rate-limit.e2e-spec.ts': ['TOO_MANY_REQUESTS'],
       'test/e2e/slow-clients.e2e-spec.ts': ['NOT_RECEIVED'],
       'test/e2e/summary.e2e-spec.ts': ['SUMMARY_NOT_READY'],
       'test/e2e/currencies.e2e-spec.ts': ['CURRENCY_MISMATCH'],
+      'test/e2e/webhooks.e2e-spec.ts': [
+        ...(['WEBHOOK_NOT_FOUND', 'DELIVERY_NOT_FOUND', 'WEBHOOKS_NOT_CONFIGURED'] as const),
+        ...(['TOO_MANY_WEBHOOKS', 'TOO_MANY_REDELIVERIES'] as const),
+      ],
       'test/integration/submissions.spec.ts': [
         'BROKER_UNAVAILABLE',
         'SENDER_REFUSED',

@@ -4,7 +4,7 @@ import { OpenApiContract } from '../../tools/fuzz/contract.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 
 /** A sample of `npm run fuzz`, always the same. */
-const REQUESTS = 2_000;
+const REQUESTS = 2_500;
 const SEED = 5;
 
 describe('requests generated from openapi.json', () => {

@@ -7,11 +7,13 @@ import { capture, change, placed, placeHold, voidHold } from '../support/holds.j
 import { openAccount, startApp, startInstance, type TestApp } from '../support/app.js';
 import { OpenApiContract, type Answer } from '../../tools/fuzz/contract.js';
 import { bearer, makeKey } from '../support/credentials.js';
-import { createTestDatabase } from '../support/postgres.js';
+import { EventStreamClient } from '../support/event-stream.js';
+import { createTestDatabase, query } from '../support/postgres.js';
 import { openWithHistory } from '../support/history.js';
 import { routesOf } from '../support/routes.js';
 import { NDJSON_TYPE, postBatch, statusesIn } from './batches.js';
 import { idOfSubmission } from '../support/submissions.js';
+import { attempt, NOTHING_SENT, rememberDelivery, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
 import { eventually, sendRaw, TEXT_MONEY } from '../support/requests.js';
 
 interface ErrorBody {
@@ -64,7 +66,7 @@ describe('openapi.json', () => {
     app.http.post(`/accounts/${id}/transactions`).set(headers).send(body);
 
   beforeAll(async () => {
-    app = await startApp();
+    app = await startApp({ WEBHOOK_KEYS }, NOTHING_SENT);
     accountId = await openAccount(app, '1000.00');
   });
   afterAll(() => app.close());
@@ -157,6 +159,13 @@ describe('openapi.json', () => {
     return (JSON.parse((await app.http.post('/transfers').send(body)).text) as { id: string }).id;
   }
 
+  async function makeWebhook(): Promise<string> {
+    const body = { url: 'https://receiver.invalid/', eventTypes: ['*'] };
+    const { id } = JSON.parse((await app.http.post('/webhooks').send(body)).text) as { id: string };
+    await rememberDelivery(app.databaseUrl, id);
+    return id;
+  }
+
   async function makeTransaction(): Promise<string> {
     const posted = await post(accountId, { amount: '1.00', type: 'Deposit' });
     return (JSON.parse(posted.text) as { id: string }).id;
@@ -173,7 +182,7 @@ describe('openapi.json', () => {
         return '/transfers';
       },
     };
-    /** How the examples of holds, and of changes of accounts, are sent. */
+    /** How the examples of holds, of changes of accounts and of webhooks are sent. */
     const OF_HOLDS: Readonly<Record<string, (body: object) => Promise<Answer>>> = {
       placeHold: (body) => placeHold(app, accountId, body),
       captureHold: async (body) => {
@@ -182,6 +191,15 @@ describe('openapi.json', () => {
       },
       voidHold: async (body) => voidHold(app, await placed(app, accountId, '1.00'), body),
       changeAccount: async (body) => change(app, await openAccount(app), body),
+      createWebhook: (body) => app.http.post('/webhooks').send(body),
+      changeWebhook: async (body) => app.http.patch(`/webhooks/${await makeWebhook()}`).send(body),
+      rotateWebhookSecret: async (body) =>
+        app.http.post(`/webhooks/${await makeWebhook()}/secret`).send(body),
+      redeliver: async (body) => {
+        const id = await makeWebhook();
+        await rememberState(app.databaseUrl, id, { recent: [attempt({ eventId: 'hold132/6' })] });
+        return app.http.post(`/webhooks/${id}/redeliveries`).send(body);
+      },
     };
     const examples = [...contract.operations.values()].flatMap(({ operationId, requestBody }) =>
       Object.entries(requestBody?.content['application/json']?.examples ?? {}).map(([name, { value }]) => ({
@@ -309,6 +327,24 @@ describe('openapi.json', () => {
       expectDocumented('getLedgerSummary', 200, await summary());
       expectDocumented('getLedgerSummary', 200, await summary('', TEXT_MONEY));
       expectDocumented('getLedgerSummary', 400, await summary('?at=2025-01-01'));
+    });
+
+    it('of live events', async () => {
+      const limited = await startInstance(app.databaseUrl, {}, { events: { maxStreamsPerUser: 0 } });
+      for (const [operationId, path, wrong] of [
+        ['streamAccountEvents', `/accounts/${accountId}/events`, '0'],
+        ['streamEvents', '/events', 'x'],
+      ] as const) {
+        const stream = await EventStreamClient.open(app.url + path);
+        const { status, headers } = stream;
+        expectDocumented(operationId, 200, { status, headers: headers as Record<string, string>, text: '' });
+        stream.close();
+        expectDocumented(operationId, 400, await get(path, { 'last-event-id': wrong }));
+        expectDocumented(operationId, 429, await limited.http.get(path));
+      }
+      await limited.close();
+      expectDocumented('streamAccountEvents', 404, await get(`/accounts/${NOBODY}/events`));
+      expectDocumented('streamEvents', 410, await get('/events', { 'last-event-id': String(NOBODY) }));
     });
 
     it('of statements', async () => {
@@ -537,6 +573,56 @@ describe('openapi.json', () => {
       expectDocumented('openAccount', 404, await app.http.post('/accounts').send({ near: NOBODY }));
     });
 
+    it('of webhooks', async () => {
+      const id = await makeWebhook();
+      const webhook = `/webhooks/${id}`;
+      const nowhere = `/webhooks/wh${NOBODY}`;
+      const wanted = { url: 'https://receiver.invalid/', eventTypes: ['*'] };
+      const create = (body: object) => app.http.post('/webhooks').send(body);
+      expectDocumented('createWebhook', 201, await create(wanted));
+      expectDocumented('createWebhook', 400, await create({}));
+      expectDocumented('listWebhooks', 200, await get('/webhooks'));
+      expectDocumented('listWebhooks', 400, await get('/webhooks?limit=0'));
+      expectDocumented('getWebhook', 200, await get(webhook));
+      expectDocumented('getWebhook', 400, await get('/webhooks/1'));
+      expectDocumented('getWebhook', 404, await get(nowhere));
+      expectDocumented('listDeliveries', 200, await get(`${webhook}/deliveries`));
+      expectDocumented('listDeliveries', 400, await get(`${webhook}/deliveries?status=gone`));
+      expectDocumented('listDeliveries', 404, await get(`${nowhere}/deliveries`));
+      expectDocumented('getDelivery', 200, await get(`${webhook}/deliveries/txn1`));
+      expectDocumented('getDelivery', 400, await get(`${webhook}/deliveries/txn`));
+      expectDocumented('getDelivery', 404, await get(`${webhook}/deliveries/hold132%2F6`));
+      const sent = [
+        ['changeWebhook', '', { status: 'disabled' }, { url: 'x' }],
+        ['rotateWebhookSecret', '/secret', { overlapHours: 1 }, { overlapHours: 169 }],
+        ['redeliver', '/redeliveries', { eventId: 'txn1' }, {}],
+      ] as const;
+      for (const [operationId, path, good, bad] of sent) {
+        const send = (to: string, body: object | string, type = 'application/json') =>
+          app.http[path === '' ? 'patch' : 'post'](to + path)
+            .type(type)
+            .send(body);
+        const right = operationId === 'redeliver' ? 202 : 200;
+        expectDocumented(operationId, right, await send(webhook, good));
+        expectDocumented(operationId, 400, await send(webhook, bad));
+        expectDocumented(operationId, 404, await send(nowhere, good));
+        expectDocumented(operationId, 413, await send(webhook, { url: 'x'.repeat(17_000) }));
+        expectDocumented(operationId, 415, await send(webhook, '{}', 'text/plain'));
+      }
+      expectDocumented('createWebhook', 413, await create({ url: 'x'.repeat(17_000) }));
+      expectDocumented('createWebhook', 415, await app.http.post('/webhooks').type('text/plain').send('{}'));
+      const sql = `UPDATE bank.event_cursors SET requested = array_fill('1.1'::text, '{1000}') WHERE receiver = $1`;
+      await query(app.databaseUrl, sql, [`webhook:${id.slice(2)}`]);
+      const again = await app.http.post(`${webhook}/redeliveries`).send({ eventId: 'txn1' });
+      expectDocumented('redeliver', 422, again);
+      const ofAda = async () => create({ ...wanted, owner: 'ada' });
+      while ((await ofAda()).status === 201);
+      expectDocumented('createWebhook', 422, await ofAda());
+      expectDocumented('deleteWebhook', 204, await app.http.delete(webhook));
+      expectDocumented('deleteWebhook', 400, await app.http.delete('/webhooks/1'));
+      expectDocumented('deleteWebhook', 404, await app.http.delete(webhook));
+    });
+
     it('of posting batches', async () => {
       const id = await openAccount(app, '9999999999999999.00');
       const item = { accountId: id, amount: '0.01', type: 'Deposit', idempotencyKey: 'of-a-batch' };
@@ -656,7 +742,7 @@ describe('openapi.json', () => {
 
     it('when the database is lost', async () => {
       const database = await createTestDatabase('openapi');
-      const lost = await startInstance(database.url, { BALANCE_CACHE: 'off' });
+      const lost = await startInstance(database.url, { BALANCE_CACHE: 'off', WEBHOOK_KEYS });
       try {
         const id = await openAccount(lost, '1.00');
         const submission = `/submissions/${await idOfSubmission(database.url, id, 'submitted')}`;
@@ -677,6 +763,7 @@ describe('openapi.json', () => {
         failed('listTransactions', await lost.http.get(`/accounts/${id}/transactions`));
         const statement = `/accounts/${id}/statement?from=2025-01-01&to=2025-02-01`;
         failed('getStatement', await lost.http.get(statement));
+        failed('streamAccountEvents', await lost.http.get(`/accounts/${id}/events`));
         failed('getTransaction', await lost.http.get('/transactions/txn1'));
         failed('getTransfer', await lost.http.get('/transfers/tr1'));
         failed('getSubmission', await lost.http.get(submission));
@@ -686,6 +773,17 @@ describe('openapi.json', () => {
         failed('reverseTransfer', await lost.http.post('/transfers/tr1/reversal').send({}));
         failed('reverseTransaction', await lost.http.post('/transactions/txn1/reversal').send({}));
         failed('postTransaction', await lost.http.post(`/accounts/${id}/transactions`).send(deposit));
+        const webhook = '/webhooks/wh1';
+        const wanted = { url: 'https://receiver.invalid/', eventTypes: ['*'] };
+        failed('createWebhook', await lost.http.post('/webhooks').send(wanted));
+        failed('listWebhooks', await lost.http.get('/webhooks'));
+        failed('getWebhook', await lost.http.get(webhook));
+        failed('changeWebhook', await lost.http.patch(webhook).send({ status: 'enabled' }));
+        failed('deleteWebhook', await lost.http.delete(webhook));
+        failed('rotateWebhookSecret', await lost.http.post(`${webhook}/secret`).send({}));
+        failed('listDeliveries', await lost.http.get(`${webhook}/deliveries`));
+        failed('getDelivery', await lost.http.get(`${webhook}/deliveries/txn1`));
+        failed('redeliver', await lost.http.post(`${webhook}/redeliveries`).send({ eventId: 'txn1' }));
         const batch = [{ accountId: id, ...deposit }];
         failed('postBatch', await postBatch(lost, batch, { query: '?atomic=true' }));
         const each = await postBatch(lost, batch);
@@ -713,12 +811,16 @@ describe('openapi.json', () => {
             .replace('{transactionId}', 'txn1')
             .replace('{transferId}', 'tr1')
             .replace('{holdId}', 'hold1')
-            .replace('{submissionId}', 'x.y');
+            .replace('{submissionId}', 'x.y')
+            .replace('{webhookId}', 'wh1')
+            .replace('{eventId}', 'txn1');
           const [needed] = security.flatMap((requirement) => Object.values(requirement).flat());
           const send = (headers: Record<string, string>) =>
             method === 'GET'
               ? guarded.http.get(url).set(headers)
-              : guarded.http[method === 'PATCH' ? 'patch' : 'post'](url).set(headers).send({});
+              : guarded.http[method.toLowerCase() as 'delete' | 'patch' | 'post'](url)
+                  .set(headers)
+                  .send(method === 'DELETE' ? undefined : {});
           expectDocumented(operationId, 401, await send({}));
           const insufficient = needed === 'accounts:read' ? writer : reader;
           expectDocumented(operationId, 403, await send(bearer(insufficient.key)));

@@ -108,7 +108,9 @@ async function ask(
     body,
     redirect: 'manual',
   });
-  const answered = `${JSON.stringify([...response.headers])}\n${await response.text()}`;
+  const isStream = response.headers.get('content-type') === 'text/event-stream';
+  if (isStream) await response.body?.cancel();
+  const answered = `${JSON.stringify([...response.headers])}\n${isStream ? '' : await response.text()}`;
   answers.push(answered);
   return response.status;
 }

@@ -9,6 +9,7 @@ import { openAccount, startApp, startInstance, type TestApp } from '../support/a
 import { makeKey } from '../support/credentials.js';
 import { idOfSubmission } from '../support/submissions.js';
 import { eventually } from '../support/requests.js';
+import { attempt, NOTHING_SENT, rememberState, WEBHOOK_KEYS } from '../support/webhooks.js';
 
 const CHROMIUM = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium';
 const FLAGS = [
@@ -58,7 +59,7 @@ describe('Swagger UI in a browser', () => {
           '  sudo apt-get install -y --no-install-recommends chromium\n\nor name another one in CHROMIUM_PATH.',
       );
     }
-    app = await startApp();
+    app = await startApp({ WEBHOOK_KEYS }, NOTHING_SENT);
     // The account that a new bank starts with.
     expect(await openAccount(app, '1000.00')).toBe(1);
     browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
@@ -132,6 +133,13 @@ describe('Swagger UI in a browser', () => {
         await block.locator('.opblock-summary-control').click();
         await block.getByRole('button', { name: 'Execute' }).waitFor();
         const operationId = (await block.getAttribute('id'))?.replace(/^operations-\w+-/, '') ?? '';
+        // Swagger UI shows an answer when it is complete, which a stream never is.
+        if (
+          contract.routes.some(({ operation, isStream }) => isStream && operation.operationId === operationId)
+        )
+          continue;
+        if (operationId === 'listDeliveries')
+          await rememberState(app.databaseUrl, 'wh1', { recent: [attempt({ eventId: 'hold132/6' })] });
         await fillIn(block, 'transferId', transferId);
         await fillIn(block, 'submissionId', submissionId);
         for await (const form of formsOf(block, operationId)) {
@@ -182,6 +190,20 @@ describe('Swagger UI in a browser', () => {
         '200 voidHold application/json: With a reason',
         '200 getHold',
         '200 getSubmission',
+        '201 createWebhook application/json: For some types of events',
+        '201 createWebhook application/json: For all events of an owner',
+        '200 listWebhooks',
+        '200 getWebhook',
+        '200 changeWebhook application/json: Switch it off',
+        '200 changeWebhook application/json: Switch it on, for all events',
+        '200 changeWebhook application/json: Move it',
+        '204 deleteWebhook',
+        '200 rotateWebhookSecret application/json: With an overlap of a day',
+        '200 rotateWebhookSecret application/json: At once, because it leaked',
+        '200 listDeliveries',
+        '200 getDelivery',
+        '202 redeliver application/json: One event',
+        '202 redeliver application/json: All since a time',
         '200 getLedgerSummary',
         '200 getLiveness',
         '200 getReadiness',
@@ -243,8 +265,14 @@ describe('Swagger UI in a browser', () => {
       '/docs',
       '/docs/api',
       '/docs/errors',
+      '/docs/guides/five-minutes',
+      '/docs/guides/reconciliation',
+      '/docs/guides/retries',
+      '/docs/guides/transfers-and-holds',
+      '/docs/guides/webhooks',
       '/docs/limits',
       '/docs/security',
+      '/docs/webhooks',
     ]);
   });
 

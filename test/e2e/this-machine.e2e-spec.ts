@@ -128,6 +128,29 @@ describe('a service that needs no credentials because only this machine can reac
   });
 });
 
+describe('a web page in a browser on this machine', () => {
+  it.each(['https://evil.example', 'http://127.0.0.1:1', 'null', ''])(
+    'of %s changes nothing, without a body either',
+    async (origin) => {
+      for (const path of ['/holds/hold1/void', '/transactions/txn1/reversal', '/webhooks/wh1/secret']) {
+        const refused = await app.http.post(path).set({ origin });
+        expect({ path, status: refused.status }).toEqual({ path, status: 400 });
+        expect(onlyProblem(refused)).toEqual({
+          field: 'Origin',
+          message: 'is of a web page that is not in CORS_ORIGINS',
+        });
+        expect((await open.http.post(path).set({ origin })).status).toBe(404);
+      }
+      expect((await app.http.delete('/webhooks/wh1').set({ origin })).status).toBe(400);
+      expect((await app.http.get('/accounts').set({ origin })).status).toBe(200);
+    },
+  );
+
+  it('that is the service’s own may send', async () => {
+    expect((await app.http.delete('/webhooks/wh1').set({ origin: app.url })).status).toBe(404);
+  });
+});
+
 describe('a service with a configured database', () => {
   it('needs credentials even on the loopback address, and then accepts forwarded requests', async () => {
     const guarded = await startInstance(database.url, { AUTH: 'auto' });

@@ -3,6 +3,7 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import type { OutgoingTransfer } from '../../src/domain/between-shards.js';
 import type { AccountChanges, Command } from '../../src/domain/command.js';
 import { LedgerError } from '../../src/domain/errors.js';
+import type { Origin } from '../../src/domain/origin.js';
 import { Ledger } from '../../src/domain/ports.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { TRANSFER_RECORDS, type TransferRecords } from '../../src/ledger/read/transfer-records.js';
@@ -68,12 +69,12 @@ class StoppedDriver {
     const { writers } = coordinatorOf(first) as unknown as {
       writers: ShardRouter<{ readonly scheduler: BatchScheduler }>;
     };
-    const submit = async (command: Command, sinceMs?: number) => {
+    const submit = async (command: Command, origin?: Origin) => {
       if (command.type === step) {
         this.reached.resolve();
         await this.gate.promise;
       }
-      return writers.of(command.accountId).scheduler.submit(command, sinceMs);
+      return writers.of(command.accountId).scheduler.submit(command, origin);
     };
     const gated = { of: () => ({ scheduler: { submit } }) } as unknown as typeof writers;
     this.coordinator = new TransferCoordinator(gated, recordsOf(first), PATIENCE_MS);

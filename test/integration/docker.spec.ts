@@ -8,11 +8,13 @@ import { loadConfig, type Config } from '../../src/config/config.js';
 import { VARIABLES } from '../../src/config/variables.js';
 import { startReplica, type Replica } from '../../tools/stack/servers/replica.js';
 import { createTestDatabase, type TestDatabase } from '../support/postgres.js';
+import { PAGES } from '../../src/http/server/pages.js';
 
 // Docker is not available everywhere that tests run, so this checks what would otherwise break unnoticed.
 
 interface Service {
   readonly image: string;
+  readonly profiles?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly ports?: readonly string[];
   readonly volumes?: readonly string[];
@@ -54,10 +56,17 @@ function configOf(instance: Service): Config {
 describe('docker/compose.yml', () => {
   it('has the topology of the stack', () => {
     const parts = ['api-1', 'api-2', 'events', 'pgbouncer', 'postgres-a', 'postgres-b', 'rabbitmq', 'redis'];
-    expect(Object.keys(services).sort()).toEqual(parts);
+    const ofProfiles = Object.entries(services).filter(([, { profiles }]) => profiles);
+    expect(ofProfiles.map(([name, { profiles }]) => [name, profiles])).toEqual([
+      ['prometheus', ['monitoring']],
+      ['grafana', ['monitoring']],
+    ]);
+    expect(Object.keys(services).sort()).toEqual([...parts, 'grafana', 'prometheus'].sort());
     const published = instances.map(([, { ports }]) => ports);
     expect(published).toEqual([['127.0.0.1:3000:3000'], ['127.0.0.1:3001:3000']]);
-    for (const [name, { ports }] of Object.entries(services)) {
+    const { grafana, ...others } = services;
+    expect(grafana?.ports).toEqual(['127.0.0.1:3002:3000']);
+    for (const [name, { ports }] of Object.entries(others)) {
       if (!name.startsWith('api-')) expect(ports).toBeUndefined();
     }
   });
@@ -99,6 +108,25 @@ describe('docker/compose.yml', () => {
       './pgbouncer/pgbouncer.ini:/etc/pgbouncer/pgbouncer.ini:ro',
     ]);
     expect(ini).toMatch(/^pool_mode = transaction$/m);
+  });
+
+  it('lets Prometheus scrape each instance, and Grafana show what it has', () => {
+    const { management } = configOf(instances[0]?.[1] as Service);
+    const { scrape_configs: jobs } = load(read('docker/prometheus/prometheus.yml')) as {
+      scrape_configs: { job_name: string; static_configs: { targets: string[] }[] }[];
+    };
+    const targets = instances.map(([name]) => `${name}:${management?.port}`);
+    expect(management?.host).toBe('0.0.0.0');
+    expect(jobs).toEqual([{ job_name: 'bank', static_configs: [{ targets }] }]);
+    const folder = '/var/lib/grafana/dashboards';
+    expect(services['grafana']?.volumes).toContain(`./grafana/dashboard.json:${folder}/bank.json:ro`);
+    expect(read('docker/grafana/provisioning/dashboards/bank.yml')).toContain(`path: ${folder} `);
+    expect(read('docker/grafana/provisioning/datasources/prometheus.yml')).toContain(
+      'http://prometheus:9090',
+    );
+    for (const mount of Object.values(services).flatMap(({ volumes = [] }) => volumes)) {
+      if (mount.startsWith('./')) expect(existsSync(join('docker', mount.split(':')[0] ?? ''))).toBe(true);
+    }
   });
 
   it('starts each part when those that it needs are healthy', () => {
@@ -154,7 +182,7 @@ describe('the files of the image', () => {
   beforeAll(async () => {
     database = await createTestDatabase('docker');
     folder = await mkdtemp(join(tmpdir(), 'bank-image-'));
-    const documents = ofDockerfile('COPY').flatMap((line) => line.match(/docs\/\S+\.md/g) ?? []);
+    const documents = ofDockerfile('COPY').flatMap((line) => line.match(/(?<!\S)docs\/\S+/g) ?? []);
     for (const part of ['dist/src', 'dist/migrations', 'package.json', ...documents]) {
       await cp(part, join(folder, part), { recursive: true });
     }
@@ -182,8 +210,11 @@ describe('the files of the image', () => {
         { dev?: true; optional?: true; devOptional?: true; link?: true; resolved?: string }
       >;
     };
+    const { dependencies } = JSON.parse(read('package.json')) as { dependencies: object };
     return Object.entries(packages)
-      .filter(([path, { dev, optional, devOptional }]) => {
+      .filter(([path, { dev, optional, devOptional, link }]) => {
+        // Of the workspace the service needs only what it names.
+        if (link && !(path.slice('node_modules/'.length) in dependencies)) return false;
         const top = path.startsWith('node_modules/') && path.lastIndexOf('node_modules/') === 0;
         return top && !dev && !optional && !devOptional;
       })
@@ -192,7 +223,7 @@ describe('the files of the image', () => {
 
   it('are sufficient for the service', async () => {
     instance = await startReplica({ settings: { DATABASE_URL: database.url, AUTH: 'off' }, root: folder });
-    for (const page of ['', '/api', '/errors', '/limits', '/security']) {
+    for (const page of ['', ...Array.from(PAGES.keys(), (name) => `/${name}`)]) {
       expect([page, (await fetch(`${instance.url}/docs${page}`)).status]).toEqual([page, 200]);
     }
     expect((await fetch(`${instance.url}/accounts`)).status).toBe(200);

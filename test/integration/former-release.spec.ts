@@ -4,10 +4,16 @@ import { Client } from 'pg';
 import { verifyBank } from '../../src/admin/verify/verify.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
+import { messageOf } from '../../src/messaging/bank-event.js';
+import { EventLog } from '../../src/messaging/event-log.js';
+import type { Chunk } from '../../src/messaging/event-source.js';
+import { Outbox } from '../../src/messaging/outbox.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { MIGRATIONS } from '../../src/storage/data-source.js';
 import { migrate, prepareTables } from '../../src/storage/migrate.js';
 import {
   beforeBetweenShards,
+  beforeEventLog,
   formerOpen,
   formerPost,
   formerRead,
@@ -27,6 +33,7 @@ const before = (migration: string) =>
   );
 const FORMER = before('WholeLedger1795479300000');
 const BEFORE_BETWEEN_SHARDS = before('BetweenShards1795479460000');
+const BEFORE_EVENT_LOG = before('EventLog1795479470000');
 /** SQLSTATEs: a NOT NULL column without a value, no such column, a prepared statement whose columns changed. */
 const [NOT_NULL, NO_COLUMN, CHANGED_PLAN] = ['23502', '42703', '0A000'];
 
@@ -221,4 +228,42 @@ describe('an instance of the release before transfers between shards, on the sch
     expect(acknowledged.filter((id) => !ids.has(id))).toEqual([]);
     expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
   }, 60_000);
+});
+
+describe('an instance of the release before the log of events, on the schema of this one', () => {
+  const { deposit } = beforeBetweenShards;
+  const REFUSED = Object.entries(beforeEventLog);
+  const content = () =>
+    Promise.all(
+      ['outbox', 'audit_events', 'shard_identity'].map((table) => rows(`SELECT * FROM bank.${table}`)),
+    );
+
+  beforeEach(() => prepareTables(shard, ALONE, BEFORE_EVENT_LOG));
+
+  it.each(REFUSED)('is refused its %s, which it could before', async (_what, act) => {
+    const former = await connect();
+    await deposit(former);
+    await act(former);
+    await rows('DELETE FROM bank.audit_events');
+    await migrate(shard, ALONE);
+    const migrated = await content();
+    for (const client of [former, await connect()]) await expect(act(client)).rejects.toThrow();
+    expect(await content()).toEqual(migrated);
+  });
+
+  it('can still deposit, and its events reach the log', async () => {
+    const former = await connect();
+    await deposit(former);
+    await migrate(shard, ALONE);
+    const ids = [await deposit(former), await deposit(await connect())];
+    const ledger = await openLedger(database.url);
+    const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
+    const chunk = await outbox.claim(1_000, () => true);
+    await outbox.complete(chunk as Chunk);
+    const { rows: logged } = await new EventLog(ledger.runner, tablesOf('bank')).readAfter(0, 1_000);
+    await ledger.close();
+    const told = logged.flatMap(({ events }) => events).map((event) => messageOf(event, '').id);
+    expect(told.slice(-2)).toEqual(ids.map((id) => `txn${id}`));
+    expect(await verifyBank([shard])).toMatchObject({ ok: true, faults: [] });
+  });
 });

@@ -360,7 +360,11 @@ describe('the fuzzer', () => {
 
   beforeAll(async () => {
     // A 503 of a busy machine would be taken for the defect.
-    app = await startApp(PATIENT[1], { ledger: PATIENT[0] });
+    const webhooks = {
+      WEBHOOK_PRIVATE_ADDRESSES: 'on',
+      WEBHOOK_KEYS: Buffer.alloc(32, 7).toString('base64'),
+    };
+    app = await startApp({ ...PATIENT[1], ...webhooks }, { ledger: PATIENT[0] });
     // Between Node and Fastify, where the defects are planted.
     const { server } = app.app.getHttpAdapter().getInstance() as unknown as { server: Server };
     const [handle] = server.listeners('request') as RequestListener[];

@@ -77,7 +77,8 @@ async function write({ steps, archived, isDated }: Story) {
   const states = steps.map(({ afterMs, amount, held }, index) => {
     timeMs += afterMs;
     balance += amount;
-    return { timeMs, amount, balance, held, version: index + 2 };
+    // No more can be on hold than there is.
+    return { timeMs, amount, balance, held: Math.min(held, balance), version: index + 2 };
   });
   const { rows } = await client.query<{ id: number }>(
     `INSERT INTO bank.accounts (balance, version, created_at, posted_at, held, active_holds)

@@ -14,6 +14,9 @@ import type { ShardAddress } from '../../src/config/shard-address.js';
 import { findDrift } from '../../src/storage/drift.js';
 import { currencyOf } from '../../src/config/currencies.js';
 import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
+import { EventLog } from '../../src/messaging/event-log.js';
+import { Outbox } from '../../src/messaging/outbox.js';
+import { tablesOf } from '../../src/storage/tables.js';
 import { migrate, prepareTables, ShardMismatchError } from '../../src/storage/migrate.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import { beforeBetweenShards } from '../support/former-release-sql.js';
@@ -554,14 +557,14 @@ describe('a bank of the release before transfers between shards', () => {
     const before = await rows(holds);
     expect(before.map(({ status }) => status)).toEqual(['captured', 'voided', 'active']);
     const [event] = await rows(
-      'SELECT action, epoch AS schema_epoch FROM bank.audit_events WHERE event_id = 1000000',
+      'SELECT action, epoch AS tables_epoch FROM bank.audit_events WHERE event_id = 1000000',
     );
     expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(BETWEEN));
     // Nothing was rewritten.
     expect(await rows(FILES)).toEqual(expect.arrayContaining(files));
     expect(await rows(holds)).toEqual(before);
     expect(await rows('SELECT DISTINCT capturing FROM bank.holds')).toEqual([{ capturing: '0' }]);
-    expect(await rows('SELECT action, schema_epoch FROM bank.audit_events WHERE event_id = 1000000')).toEqual(
+    expect(await rows('SELECT action, tables_epoch FROM bank.audit_events WHERE event_id = 1000000')).toEqual(
       [event],
     );
     expect(await verifyBank([shard])).toMatchObject({ faults: [], ok: true });
@@ -589,9 +592,52 @@ describe('a bank of the release before transfers between shards', () => {
   });
 
   it('is not migrated back: transfers that are under way would be forgotten', async () => {
-    await migrate(shard, ALONE);
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, BETWEEN + 1));
     await expect(undo(1)).rejects.toThrow('does not know transfers that are under way');
-    expect((await migrate(shard, ALONE)).applied).toEqual([]);
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(BETWEEN + 1));
+  });
+});
+
+describe('a bank of the release before the log of events', () => {
+  const LOG = NAMES.indexOf('EventLog1795479470000');
+
+  it.each([
+    [true, 'with a broker, which gets what was not published'],
+    [false, 'without a broker, where one begins at the end'],
+  ])('keeps what waits in the outbox: %s, %s', async (hasBroker) => {
+    await fillBankOf(WHOLE_LEDGER);
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, LOG));
+    await rows(`UPDATE bank.shard_identity SET relay_to_broker = ${hasBroker}`);
+    const waiting = 'SELECT transaction_ids, account_event_ids FROM bank.outbox ORDER BY outbox_id';
+    const before = await rows(waiting);
+    expect(before.length).toBeGreaterThan(0);
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(LOG));
+    expect(await rows(waiting)).toEqual(before);
+    expect(await rows('SELECT receiver, position FROM bank.event_cursors')).toEqual(
+      hasBroker ? [{ receiver: 'rabbitmq', position: '0' }] : [],
+    );
+    const ledger = await openLedger(shard.url);
+    const outbox = new Outbox(ledger.runner, tablesOf('bank'), 5_000);
+    for (let chunk = await outbox.claim(1_000, () => false); chunk;) {
+      await outbox.complete(chunk);
+      chunk = await outbox.claim(1_000, () => false);
+    }
+    const read = await new EventLog(ledger.runner, tablesOf('bank')).readAfter(0, 1_000);
+    await ledger.close();
+    const posted = await rows('SELECT transaction_id::int AS id FROM bank.transactions ORDER BY 1');
+    const told = read.rows.flatMap(({ events }) =>
+      events.flatMap((event) =>
+        event.kind === 'transaction.posted' ? [{ id: event.transaction.transactionId }] : [],
+      ),
+    );
+    expect(posted).toEqual(expect.arrayContaining(told));
+    expect(told.length).toBeGreaterThan(0);
+  });
+
+  it('is not migrated back: its receivers would begin anew', async () => {
+    await prepareTables(shard, ALONE, MIGRATIONS.slice(0, LOG + 1));
+    await expect(undo(1)).rejects.toThrow('does not know the log of events');
+    expect((await migrate(shard, ALONE)).applied).toEqual(NAMES.slice(LOG + 1));
   });
 });
 

@@ -101,7 +101,12 @@ async function fillBank(): Promise<void> {
       `UPDATE ${schema}.transactions SET "Note" = 'new ' || transaction_id`,
       `UPDATE ${schema}.accounts SET "Note" = 'of ' || account_id`,
       `UPDATE ${schema}.outbox SET "Note" = 'x'`,
-      `UPDATE ${schema}.shard_identity SET "Note" = 'here', relay_to_broker = true`,
+      `INSERT INTO ${schema}.event_log
+         SELECT outbox_id, transaction_ids, account_event_ids, refusal_ids, failed_transfer_ids, NULL, created_at
+         FROM ${schema}.outbox`,
+      `INSERT INTO ${schema}.event_cursors SELECT 'log', max(position) FROM ${schema}.event_log`,
+      `UPDATE ${schema}.shard_identity SET "Note" = 'here'`,
+      `INSERT INTO ${schema}.webhooks (url, event_types, secret) VALUES ('https://a', '{*}', sha256('s'))`,
       `INSERT INTO ${schema}.account_labels SELECT account_id, 'label, "quoted"' FROM ${schema}.accounts`,
       `INSERT INTO ${schema}.reminders (about, texts) SELECT account_id, ARRAY['a', NULL] FROM ${schema}.accounts`,
       `INSERT INTO ${schema}.api_keys (name, hint, hash, scopes, "Note") VALUES ('n', 'h', sha256('k'), ARRAY['admin'], 'k')`,
@@ -125,7 +130,7 @@ async function rowsOf(database: number, schema: string, prefix = ''): Promise<Re
 }
 
 const identity = (database: number, schema: string, table = 'shard_identity') =>
-  on(database, `SELECT "Note", relay_to_broker, created_at FROM ${schema}.${table}`);
+  on(database, `SELECT "Note", created_at FROM ${schema}.${table}`);
 
 const nextReminder = (database: number) =>
   on(database, `INSERT INTO bank_1.reminders DEFAULT VALUES RETURNING reminder_id::int AS id`);

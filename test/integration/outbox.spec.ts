@@ -9,7 +9,7 @@ import type { Command } from '../../src/domain/command.js';
 import type { LedgerEvent, TransferCompleted } from '../../src/domain/ledger-event.js';
 import type { Transaction } from '../../src/domain/transaction.js';
 import { messageOf, type BankEvent } from '../../src/messaging/bank-event.js';
-import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
+import { EventRelay } from '../../src/messaging/event-relay.js';
 import { Outbox } from '../../src/messaging/outbox.js';
 import { Metrics } from '../../src/observability/metrics.js';
 import { openAccount, startApp, type TestApp } from '../support/app.js';
@@ -59,9 +59,9 @@ describe('the outbox relay', () => {
     await database.drop();
   });
 
-  function relay(publisher: EventPublisher, failures: unknown[] = []): OutboxRelay {
+  function relay(publisher: EventPublisher, failures: unknown[] = []): EventRelay {
     const outbox = new Outbox(ledger.runner, tablesOf('bank'), LEASE_MS);
-    return new OutboxRelay(outbox, [publisher], 10, new Metrics().forOutbox(0), {
+    return new EventRelay(outbox, publisher, 10, new Metrics().forOutbox(0), {
       failing: (error) => failures.push(error),
       recovered: () => undefined,
     });
@@ -77,23 +77,6 @@ describe('the outbox relay', () => {
     );
     await Promise.all(commands.flat());
   }
-
-  it('leaves the outbox to instances with a broker once one of them has published', async () => {
-    const other = await createTestDatabase();
-    const here = await openLedger(other.url);
-    const outbox = (toBroker: boolean) => new Outbox(here.runner, tablesOf('bank'), LEASE_MS, toBroker);
-    const nothingKnown = () => false;
-    await here.opener.open({ openingDeposit: 100n }, THE_SERVICE);
-    expect(await outbox(false).claim(10, nothingKnown)).toBeDefined();
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
-    const published = await outbox(true).claim(10, nothingKnown);
-    expect(published?.outboxIds).toHaveLength(1);
-    await here.dataSource.query('UPDATE bank.shard_identity SET relay_lease_ends = NULL');
-    expect(await outbox(false).claim(10, nothingKnown)).toBeUndefined();
-    expect(await outbox(true).claim(10, nothingKnown)).toEqual(published);
-    await here.close();
-    await other.drop();
-  });
 
   it('publishes every transaction, in version order for each account, and empties the outbox', async () => {
     const accountIds = await Promise.all(
@@ -172,7 +155,9 @@ describe('the outbox relay', () => {
       expect([read.id, read.type, isValidEvent(read)]).toEqual([id, type, true]);
       return read;
     });
-    expect(new Set(events.map(({ type }) => type))).toEqual(new Set(EVENT_TYPES));
+    // The others are of transfers between shards, and of submissions.
+    const elsewhere = ['transfer.failed.v1', 'submission.refused.v1'];
+    expect(new Set([...events.map(({ type }) => type), ...elsewhere])).toEqual(new Set(EVENT_TYPES));
     expect(new Set(events.map(({ id }) => id)).size).toBe(events.length);
     const about = (prefix: string) => events.filter(({ type }) => type.startsWith(prefix));
     const told = (list: readonly BankEvent[]) =>
@@ -321,10 +306,17 @@ describe('the outbox relay', () => {
     const failed = await begin(200n);
     await drained();
     await finish(failed, true);
-    expect(await told()).toEqual([
+    const failure = await drained();
+    expect(failure.map((event) => messageOf(event, '')).map(({ type, id }) => `${type} ${id}`)).toEqual([
       expect.stringMatching(/^transaction\.posted\.v2 /),
       `hold.voided.v1 hold${failed.transferId}/5`,
+      `transfer.failed.v1 tr${failed.transferId}`,
     ]);
+    const failedEvent = JSON.parse(messageOf(failure.at(-1) as LedgerEvent, randomUUID()).body) as BankEvent;
+    expect(isValidEvent(failedEvent)).toBe(true);
+    expect(failedEvent.data).toEqual({
+      ...{ transferId: `tr${failed.transferId}`, accountId: from, toAccountId: to, amount: '2.00' },
+    });
     await finish(transfer);
     const events = await drained();
     const messages = events.map((event) => messageOf(event, randomUUID()));

@@ -5,8 +5,11 @@ import { startRabbitMq, type RabbitMqServer } from '../../tools/stack/servers/ra
 import { tablesOf } from '../../src/storage/tables.js';
 import { THE_SERVICE } from '../../src/domain/sender.js';
 import type { LedgerEvent } from '../../src/domain/ledger-event.js';
-import { OutboxRelay } from '../../src/messaging/outbox-relay.js';
+import { EventRelay } from '../../src/messaging/event-relay.js';
+import { InProcessPublisher } from '../../src/messaging/in-process-publisher.js';
+import { LogReceiver } from '../../src/messaging/log-receiver.js';
 import { Outbox } from '../../src/messaging/outbox.js';
+import { RecentLocalBatches } from '../../src/messaging/recent-local-batches.js';
 import { RabbitMqConnection } from '../../src/messaging/rabbitmq-connection.js';
 import { RabbitMqPublisher } from '../../src/messaging/rabbitmq-publisher.js';
 import { Metrics } from '../../src/observability/metrics.js';
@@ -125,7 +128,7 @@ describe('a service with RabbitMQ', () => {
     const [one = 0, other = 0] = await openAccounts(app, 2);
     await postOfAllKinds(ledger, one, other);
     await ledger.scheduler.submit({ type: 'change', accountId: one, changes: { status: 'frozen' } });
-    await becomes(app, 'bank_outbox_backlog_rows{shard="0"}', 0);
+    await becomes(app, 'bank_rabbitmq_backlog_rows{shard="0"}', 0);
     await waitUntil(() => Promise.resolve(messages.length === 2 + 10), 10_000);
     expect(messages.map(({ properties }) => properties.type as string).sort()).toEqual([
       ...Array.from({ length: 9 }, () => 'transaction.posted.v1'),
@@ -140,19 +143,19 @@ describe('a service with RabbitMQ', () => {
     const accountIds = await openAccounts(app, 3);
     const load = new Load([app.url], accountIds);
     await load.more(30);
-    const unroutable = 'bank_outbox_publish_failures_total{shard="0",reason="unroutable"}';
+    const unroutable = 'bank_rabbitmq_publish_failures_total{shard="0",reason="unroutable"}';
     await waitUntil(async () => (await metric(app, unroutable)) >= 2, 20_000);
-    await becomesPositive(app, 'bank_outbox_backlog_rows{shard="0"}');
-    await becomesPositive(app, 'bank_outbox_oldest_age_seconds{shard="0"}');
+    await becomesPositive(app, 'bank_rabbitmq_backlog_rows{shard="0"}');
+    await becomesPositive(app, 'bank_rabbitmq_oldest_age_seconds{shard="0"}');
     const listener = await Listener.start(broker, exchange);
     await load.more(30);
     await load.stop();
     await expectEverythingArrived(listener, app.databaseUrl);
     await listener.stop();
     expect([...load.statuses.keys()]).toEqual([201]);
-    await becomes(app, 'bank_outbox_backlog_rows{shard="0"}', 0);
-    expect(await metric(app, 'bank_outbox_oldest_age_seconds{shard="0"}')).toBe(0);
-    expect(await metric(app, 'bank_outbox_events_published_total{shard="0"}')).toBe(load.posted + 3);
+    await becomes(app, 'bank_rabbitmq_backlog_rows{shard="0"}', 0);
+    expect(await metric(app, 'bank_rabbitmq_oldest_age_seconds{shard="0"}')).toBe(0);
+    expect(await metric(app, 'bank_rabbitmq_events_published_total{shard="0"}')).toBe(load.posted + 3);
   }, 60_000);
 
   it('continues posting while the broker hangs or is dead, and then all kinds of events arrive in order', async () => {
@@ -171,7 +174,7 @@ describe('a service with RabbitMQ', () => {
     };
     await Promise.all([load.more(50), rounds(3)]);
     await broker.kill('SIGSTOP');
-    const late = 'bank_outbox_publish_failures_total{shard="0",reason="timeout"}';
+    const late = 'bank_rabbitmq_publish_failures_total{shard="0",reason="timeout"}';
     await becomesPositive(app, late);
     await broker.kill();
     await becomes(app, 'bank_rabbitmq_up', 0);
@@ -220,7 +223,7 @@ describe('a service with RabbitMQ', () => {
     await becomes(app, 'bank_rabbitmq_blocked', 1);
     expect(await metric(app, 'bank_rabbitmq_up')).toBe(1);
     await load.more(100);
-    const blocked = 'bank_outbox_publish_failures_total{shard="0",reason="blocked"}';
+    const blocked = 'bank_rabbitmq_publish_failures_total{shard="0",reason="blocked"}';
     await becomesPositive(app, blocked);
     await broker.control('set_vm_memory_high_watermark', '0.4');
     await becomes(app, 'bank_rabbitmq_blocked', 0);
@@ -244,7 +247,7 @@ describe('a service whose broker accepts connections and says nothing', () => {
       await load.stop();
       expect([...load.statuses.keys()]).toEqual([201]);
       expect(await metric(app, 'bank_rabbitmq_up')).toBe(0);
-      await becomesPositive(app, 'bank_outbox_backlog_rows{shard="0"}');
+      await becomesPositive(app, 'bank_rabbitmq_backlog_rows{shard="0"}');
     } finally {
       const startedMs = performance.now();
       await app.close();
@@ -275,7 +278,8 @@ describe('several relays of one shard', () => {
     const survivor = await startInstance(database.url, environment, { outbox: { pollMs: 500 } });
     const victim = await startService({ environment });
     const load = new Load([survivor.url, victim.url], await openAccounts(survivor, 3));
-    const published = (app: { url: string }) => metric(app, 'bank_outbox_events_published_total{shard="0"}');
+    const published = (app: { url: string }) =>
+      metric(app, 'bank_rabbitmq_events_published_total{shard="0"}');
     for (const app of [survivor, victim]) {
       await waitUntil(async () => ((await published(app)) ?? 0) > 20, 20_000);
     }
@@ -319,12 +323,16 @@ describe('several relays of one shard', () => {
         bankId: '2b5d74f1-4b36-41ad-9d3c-0123456789ab',
         shardIndex: 0,
       });
-      const outbox = new Outbox(relayed.runner, tablesOf('bank'), 500);
-      const relay = new OutboxRelay(outbox, [publisher], 10, new Metrics().forOutbox(0), {
-        failing: () => undefined,
-        recovered: () => undefined,
-      });
-      relay.start();
+      const tables = tablesOf('bank');
+      const silent = { failing: () => undefined, recovered: () => undefined };
+      const receiver = new LogReceiver(relayed.runner, tables, 500);
+      await receiver.begin();
+      const bus = new InProcessPublisher(new RecentLocalBatches());
+      const relays = [
+        new EventRelay(new Outbox(ledger.runner, tables, 500), bus, 10, new Metrics().forOutbox(0), silent),
+        new EventRelay(receiver, publisher, 10, new Metrics().forRabbitMq(0), silent),
+      ];
+      for (const relay of relays) relay.start();
       const { accountId } = await ledger.opener.open({ openingDeposit: 100n }, THE_SERVICE);
       await waitUntil(async () => {
         await postOfAllKinds(ledger, accountId, accountId);
@@ -332,7 +340,7 @@ describe('several relays of one shard', () => {
       }, 20_000);
       await expectEverythingArrived(listener, database.url);
       expect(listener.repeats > 0).toBe(atCommit === 'cut-before');
-      await relay.stop();
+      await Promise.all(relays.map((relay) => relay.stop()));
       await connection.close();
       await listener.stop();
       await relayed.close();
@@ -341,6 +349,53 @@ describe('several relays of one shard', () => {
     },
     60_000,
   );
+});
+
+describe('events replay', () => {
+  let app: TestApp;
+
+  afterEach(() => app?.close());
+
+  const replay = (...args: string[]) =>
+    startCli(['events', 'replay', ...args], { ...settings(), DATABASE_URL: app.databaseUrl, AUTH: 'off' })
+      .ended;
+
+  it('has everything since a time published again, in order, and then what comes next; on record', async () => {
+    app = await startApp(settings(), IMPATIENT);
+    const listener = await Listener.start(broker, exchange);
+    const [accountId = 0] = await openAccounts(app, 1);
+    const ledger = await openLedger(app.databaseUrl);
+    const post = () => ledger.post({ accountId, type: 'credit', amount: 1n });
+    for (let n = 0; n < 5; n++) await post();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    expect(listener.repeats).toBe(0);
+    const before = listener.all.length;
+    const since = new Date(Date.now() - 3_600_000).toISOString();
+    const { code, stdout, stderr } = await replay('--since', since);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^Shard 0: \d+ row\(s\) of the log are published again, from \S+Z on\.\n$/);
+    await waitUntil(() => Promise.resolve(listener.repeats === before), 20_000);
+    await post();
+    await expectEverythingArrived(listener, app.databaseUrl);
+    expect(listener.repeats).toBe(before);
+    const acts = await query(
+      app.databaseUrl,
+      `SELECT details FROM bank.audit_events WHERE action = 'events.replayed'`,
+    );
+    expect(acts).toEqual([{ details: JSON.stringify({ since }) }]);
+    await ledger.close();
+    await listener.stop();
+  });
+
+  it('says so where nothing was ever published, and leaves no record', async () => {
+    app = await startApp();
+    expect(await replay('--since', '2026-01-01')).toMatchObject({
+      ...{ code: 1, stdout: '' },
+      stderr: expect.stringContaining('the bank has no broker'),
+    });
+    expect(await query(app.databaseUrl, 'SELECT FROM bank.audit_events')).toEqual([]);
+    expect(await replay('--since', '2999-01-01')).toMatchObject({ code: 2 });
+  });
 });
 
 describe('events tail', () => {

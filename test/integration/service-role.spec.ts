@@ -14,8 +14,10 @@ import { bootstrapShards } from '../../src/sharding/bootstrap-shards.js';
 import { migrate } from '../../src/storage/migrate.js';
 import type { ShardAddress } from '../../src/config/shard-address.js';
 import { openAccount, startInstance } from '../support/app.js';
+import { bearer, makeKey } from '../support/credentials.js';
 import { createEmptyTestDatabase, type TestDatabase } from '../support/postgres.js';
 import { deposit, post } from '../support/requests.js';
+import { WEBHOOK_KEYS } from '../support/webhooks.js';
 import { fillWholeLedger } from '../support/whole-ledger.js';
 
 const ROLE = `service_${process.pid}`;
@@ -238,6 +240,31 @@ describe("the service's role", () => {
     } finally {
       await target.drop();
       await rm(folder, { recursive: true });
+    }
+  });
+
+  it('is sufficient for the webhooks of an owner', async () => {
+    const settings = { DATABASE_URL: asService(database.url), MIGRATION_DATABASE_URL: '', AUTH: 'on' };
+    const app = await startInstance(database.url, { ...settings, WEBHOOK_KEYS });
+    try {
+      const { key } = await makeKey(app, { scopes: ['webhooks:write'], owner: 'ada' });
+      const url = 'https://example.com/';
+      const created = await app.http
+        .post('/webhooks')
+        .set(bearer(key))
+        .send({ url, eventTypes: ['*'] });
+      const path = `/webhooks/${(JSON.parse(created.text) as { id: string }).id}`;
+      const answers = [
+        created,
+        await app.http.patch(path).set(bearer(key)).send({ status: 'disabled' }),
+        await app.http.patch(path).set(bearer(key)).send({ status: 'enabled' }),
+        await app.http.post(`${path}/secret`).set(bearer(key)),
+        await app.http.post(`${path}/redeliveries`).set(bearer(key)).send({ since: '2026-01-01' }),
+        await app.http.delete(path).set(bearer(key)),
+      ];
+      expect(answers.map(({ status }) => status)).toEqual([201, 200, 200, 200, 202, 204]);
+    } finally {
+      await app.close();
     }
   });
 });

@@ -369,14 +369,14 @@ describe('moving a shard', () => {
 
   it('includes unpublished events, in order, and the fact that a broker gets them', async () => {
     await seedBank(shards, { accounts: 5_000, balance: 100n });
-    await query(source.url, 'UPDATE bank_1.shard_identity SET relay_to_broker = true');
+    await query(source.url, `INSERT INTO bank_1.event_cursors VALUES ('rabbitmq', 17)`);
     const outbox = 'SELECT outbox_id, transaction_ids FROM bank_1.outbox ORDER BY outbox_id';
     const before = await query(source.url, outbox);
     await move();
     expect(before.length).toBeGreaterThan(1);
     expect(await query(target().url, outbox)).toEqual(before);
-    expect(await query(target().url, 'SELECT relay_to_broker FROM bank_1.shard_identity')).toEqual([
-      { relay_to_broker: true },
+    expect(await query(target().url, 'SELECT receiver, position FROM bank_1.event_cursors')).toEqual([
+      { receiver: 'rabbitmq', position: '17' },
     ]);
   });
 
@@ -390,8 +390,14 @@ describe('moving a shard', () => {
       `INSERT INTO bank_1.account_openings VALUES (2, 'ada', '${key}', 1.00)`,
       `INSERT INTO bank_1.api_keys (name, hint, hash, scopes, scopes_version, owner, expires_at, revoked_at, last_used_at)
          VALUES ('n', 'h', sha256('k'), ARRAY['accounts:read'], 2, 'ada', now(), now(), now())`,
-      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, schema_epoch)
+      `INSERT INTO bank_1.audit_events (happened_at, action, actor, details, hash, tables_epoch)
          VALUES (now(), 'key.created', 'somebody', '{}', sha256('e'), 2)`,
+      `INSERT INTO bank_1.event_cursors VALUES ('log', 8, NULL, '{}'), ('webhook:1', 7, '{}', '{8.0}')`,
+      `INSERT INTO bank_1.event_log VALUES (7, '{2}', '{}', '{}', '{}', NULL, now())`,
+      `INSERT INTO bank_1.event_log VALUES (8, '{}', '{}', '{1}', '{1}', '00-${'a'.repeat(32)}-${'b'.repeat(16)}-01', now())`,
+      `INSERT INTO bank_1.webhooks (url, event_types, description, owner, key_id, secret, former_secret, former_secret_ends,
+                                    disabled_at, disabled_because)
+         VALUES ('https://a', '{*}', 'd', 'ada', 1, 's', 'f', now(), now(), 'gone')`,
       `INSERT INTO bank_1.refused_submissions (account_id, idempotency_key, fingerprint, rejection, refused_at)
          VALUES (2, 'much', 7, '{"code":"INSUFFICIENT_BALANCE"}', now())`,
     ]) {

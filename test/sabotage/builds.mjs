@@ -42,15 +42,15 @@ export const BUILDS = {
   'the relay goes on from the last id that it saw': {
     'messaging/outbox.js': [
       [
-        '(SELECT * FROM ${this.tables.outbox} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
-        '(SELECT * FROM ${this.tables.outbox} WHERE outbox_id > ${this.lastSeen ?? 0} ORDER BY outbox_id LIMIT ${CHUNK_ROWS}) head',
+        "await headOf(client, this.tables.outbox, 'outbox_id', 0, maxEvents)",
+        "await headOf(client, this.tables.outbox, 'outbox_id', this.lastSeen ?? 0, maxEvents)",
       ],
       [
         'const unknown = head.filter(',
-        'this.lastSeen = head.at(-1)?.outbox_id ?? this.lastSeen;\n            const unknown = head.filter(',
+        'this.lastSeen = Number(head.at(-1)?.id ?? this.lastSeen);\n            const unknown = head.filter(',
       ],
       // It looks again at once, so that it more often sees an id while a lower one is still to be committed.
-      ['more: (head[0]?.waiting ?? 0) === CHUNK_ROWS ||', 'more: true ||'],
+      ['                more,', '                more: true,'],
     ],
   },
   '408 is answered without a look at what became of the COMMIT': {
@@ -149,8 +149,8 @@ export const MOVES = {
   'events of accounts are copied in the first round only': {
     'admin/relocation/copy.js': [
       [
-        'for (const table of ofLedger(source)){',
-        "for (const table of ofLedger(source).filter((one) => one.name !== 'account_events' || !isBegun(since, one))){",
+        'for (const table of followed(source)){',
+        "for (const table of followed(source).filter((one) => one.name !== 'account_events' || !isBegun(since, one))){",
       ],
     ],
   },
@@ -196,8 +196,8 @@ export const TRANSFERS = {
     'storage/rows.js': [['{incomingTransfers} i LEFT JOIN LATERAL', '{incomingTransfers} i JOIN LATERAL']],
     'ledger/transfer-coordinator.js': [
       [
-        'const [decision] = (await this.submit(command)).incoming;',
-        `const [decision] = (await this.submit(command)).incoming;
+        'const [decision] = (await this.submit(command, origin)).incoming;',
+        `const [decision] = (await this.submit(command, origin)).incoming;
         ${HALF_GIVE_UP}`,
       ],
     ],

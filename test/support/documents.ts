@@ -57,6 +57,7 @@ const VARYING: readonly Kind[] = [
   { form: /\b[\da-f]{64}\b/, isKept: true }, // a hash
   { form: /\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b/, isKept: true }, // the id of a bank
   { form: /\bbank_\w{49}\b/, isKept: true }, // an API key
+  { form: /\bwhsec_[\w+/]{43}=/, isKept: true }, // the secret of a webhook
   { form: /\bbank_\w{4}…/, isKept: true }, // its beginning
   { form: /\b(?:txn|tr|hold)\d+\b/, isKept: true },
   { form: /\b\d+(?=:\d+:(?:credit|debit):)/ }, // the id in a hashed line

@@ -339,3 +339,51 @@ export const beforeBetweenShards = {
       `SELECT "ShardIdentityEntity"."only_row" AS "ShardIdentityEntity_only_row", "ShardIdentityEntity"."bank_id" AS "ShardIdentityEntity_bank_id", "ShardIdentityEntity"."shard_index" AS "ShardIdentityEntity_shard_index", "ShardIdentityEntity"."shard_count" AS "ShardIdentityEntity_shard_count", "ShardIdentityEntity"."relay_to_broker" AS "ShardIdentityEntity_relay_to_broker", "ShardIdentityEntity"."currency" AS "ShardIdentityEntity_currency", "ShardIdentityEntity"."created_at" AS "ShardIdentityEntity_created_at", "ShardIdentityEntity"."relay_id" AS "ShardIdentityEntity_relay_id", "ShardIdentityEntity"."relay_leased_until" AS "ShardIdentityEntity_relay_leased_until", "ShardIdentityEntity"."sweeper_id" AS "ShardIdentityEntity_sweeper_id", "ShardIdentityEntity"."sweeper_leased_until" AS "ShardIdentityEntity_sweeper_leased_until", "ShardIdentityEntity"."summary_id" AS "ShardIdentityEntity_summary_id", "ShardIdentityEntity"."summary_leased_until" AS "ShardIdentityEntity_summary_leased_until", "ShardIdentityEntity"."submission_secret" AS "ShardIdentityEntity_submission_secret" FROM "bank"."shard_identity" "ShardIdentityEntity"`,
     ),
 };
+
+/** What an instance of the release before the log of events does besides: its batches are those of {@link beforeBetweenShards}. */
+export const beforeEventLog = {
+  /** As an archive, a backup, a move and each change of keys or owners does first. */
+  recordAct: (client: Client) =>
+    inTransaction(client, async () => {
+      const { rows } = await client.query<{ epoch_column: string | null }>(
+        `SELECT (SELECT attname::text FROM pg_attribute
+             WHERE attrelid = to_regclass($1) AND attname IN ('epoch', 'schema_epoch')) AS epoch_column`,
+        ['"bank".audit_events'],
+      );
+      const epoch = rows[0]?.epoch_column ?? null;
+      await client.query(
+        `INSERT INTO "bank".audit_events (event_id, happened_at, action, actor, details, hash${epoch === null ? '' : `, ${epoch}`})
+     VALUES ($1, $2, $3, $4, $5, decode($6, 'hex')${epoch === null ? '' : ', 2'})`,
+        [1_000_000, new Date(), 'transactions.archived', 'root', '{}', '00'.repeat(32)],
+      );
+    }),
+
+  /** Takes the lease on the outbox; one to a broker, too. */
+  relay: (client: Client) =>
+    inTransaction(client, async () => {
+      const relayId = randomUUID();
+      await client.query(
+        `SELECT clock_timestamp() + $1 * interval '1 millisecond' AS "until" FROM "bank"."shard_identity" "shard" WHERE ("shard"."relay_lease_ends" IS NULL OR "shard"."relay_lease_ends" < clock_timestamp() OR "shard"."relay_id" = $2) AND true FOR UPDATE SKIP LOCKED`,
+        [5_000, relayId],
+      );
+      await client.query(
+        `UPDATE "bank"."shard_identity" SET "relay_to_broker" = $1, "relay_id" = $2, "relay_lease_ends" = $3 WHERE "only_row" = $4`,
+        [true, relayId, new Date(), true],
+      );
+    }),
+
+  /** Takes the lease on the outbox without a broker. */
+  relayWithoutBroker: (client: Client) =>
+    inTransaction(client, () =>
+      client.query(
+        `SELECT clock_timestamp() + $1 * interval '1 millisecond' AS "until" FROM "bank"."shard_identity" "shard" WHERE ("shard"."relay_lease_ends" IS NULL OR "shard"."relay_lease_ends" < clock_timestamp() OR "shard"."relay_id" = $2) AND NOT "shard"."relay_to_broker" FOR UPDATE SKIP LOCKED`,
+        [5_000, randomUUID()],
+      ),
+    ),
+
+  /** What each start reads. */
+  start: (client: Client) =>
+    client.query(
+      `SELECT "ShardIdentityEntity"."only_row" AS "ShardIdentityEntity_only_row", "ShardIdentityEntity"."bank_id" AS "ShardIdentityEntity_bank_id", "ShardIdentityEntity"."relay_to_broker" AS "ShardIdentityEntity_relay_to_broker", "ShardIdentityEntity"."relay_lease_ends" AS "ShardIdentityEntity_relay_lease_ends", "ShardIdentityEntity"."transfers_id" AS "ShardIdentityEntity_transfers_id" FROM "bank"."shard_identity" "ShardIdentityEntity"`,
+    ),
+};

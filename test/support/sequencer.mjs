@@ -14,6 +14,7 @@ const LONGEST = [
   'submissions',
   'overload',
   'workers',
+  'other-programs',
   'slow-clients',
   'service',
   'backup',

@@ -82,7 +82,7 @@ const untilSettled = (url: string, submissions: number) =>
 
 /** So that no load pays for the events of the one before. */
 const untilRelayed = (url: string) =>
-  until(async () => (await counted(url, 'bank_outbox_backlog_rows{shard="0"}')) === 0);
+  until(async () => (await counted(url, 'bank_rabbitmq_backlog_rows{shard="0"}')) === 0);
 
 /** A sample of /metrics; 0: there is none yet. */
 async function counted(url: string, sample: string): Promise<number> {

@@ -12,6 +12,8 @@ import { CORE_GOALS, foundConventional, measureCore } from './core.js';
 import { Figures, type Goal } from './figures.js';
 import { measureKinds } from './kinds.js';
 import { buildBanks, growthGoals, lengthen, measureGrowth, measureListings, type Size } from './growth.js';
+import { measureLive } from './live.js';
+import { measureWebhooks } from './webhooks.js';
 import { measureAgainst, measureSoak } from './pair.js';
 import { measureRelay } from './relay.js';
 import { tables, writeReport } from './report.js';
@@ -36,6 +38,8 @@ synchronous_commit on, and checks the books after each round. Writes docs/bench/
 --kinds          only transfers and holds compared with deposits, to the terminal (5 rounds)
 --async          only postings that are queued compared with postings, to the terminal (5 rounds)
 --between        only transfers between shards compared with deposits, to the terminal (5 rounds)
+--live           only streams of live events: memory per listener and delay, to the terminal (5 rounds)
+--webhooks       only how late events arrive at webhooks, also beside one that hangs, to the terminal (5 rounds)
 --relay          only how fast a backlog of events drains to RabbitMQ, to the terminal
 --events N       size of that backlog (1,000,000)
 `;
@@ -70,6 +74,8 @@ const { values: given } = parseArgs({
     kinds: { type: 'boolean' },
     async: { type: 'boolean' },
     between: { type: 'boolean' },
+    live: { type: 'boolean' },
+    webhooks: { type: 'boolean' },
     relay: { type: 'boolean' },
     against: { type: 'string' },
     soak: { type: 'string' },
@@ -82,7 +88,8 @@ const { values: given } = parseArgs({
     out: { type: 'string' },
   },
 });
-const pair = given.against ?? given.soak ?? given.kinds ?? given.async ?? given.between;
+const pair =
+  given.against ?? given.soak ?? given.kinds ?? given.async ?? given.between ?? given.live ?? given.webhooks;
 const defaults = {
   ...(given.quick ? QUICK : FULL),
   ...(pair === undefined ? {} : { rounds: String(PAIR_ROUNDS) }),
@@ -130,6 +137,8 @@ function measurePart(figures: Figures): Promise<readonly Goal[]> | undefined {
   if (given.kinds) return measureKinds(SECONDS, figures, rounds);
   if (given.async) return measureAsync(SECONDS, figures, rounds);
   if (given.between) return measureBetweenShards(SECONDS, figures, rounds);
+  if (given.live) return measureLive(SECONDS, figures, rounds);
+  if (given.webhooks) return measureWebhooks(SECONDS, figures, rounds);
   if (given.access) return measureAccess(SECONDS, figures, rounds);
   if (given.against !== undefined) return measureAgainst(given.against, SECONDS, figures, rounds);
   if (given.soak !== undefined) return measureSoak(count('soak'), SECONDS, figures, rounds);

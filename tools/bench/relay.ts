@@ -38,7 +38,7 @@ async function drain(url: string, events: number): Promise<Load> {
   const startedMs = performance.now();
   for (;;) {
     const metrics = await (await fetch(`${url}/metrics`)).text();
-    const published = /^bank_outbox_events_published_total\{shard="0"\} (\d+)/m.exec(metrics)?.[1];
+    const published = /^bank_rabbitmq_events_published_total\{shard="0"\} (\d+)/m.exec(metrics)?.[1];
     const tookMs = performance.now() - startedMs;
     if (Number(published) >= events) return { perSecond: events / (tookMs / 1000), requests: events };
     if (tookMs > LONGEST_MS) throw new Error('the backlog was not drained in time');

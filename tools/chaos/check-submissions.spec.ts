@@ -27,6 +27,10 @@ interface Scene {
   readonly reuse: number;
 }
 
+const recorded = (accountId: number, key: string): RecordedRefusal => ({
+  ...{ id: `refusal-${key}`, accountId, key, code: 'INSUFFICIENT_BALANCE', time: 0 },
+});
+
 const INSUFFICIENT = { error: 'Insufficient Balance', accountId: 1 };
 
 function play(): Scene {
@@ -162,7 +166,7 @@ describe('the checker, on submissions', () => {
     [
       'decided-twice',
       'a refusal that is recorded, and a transaction',
-      ({ rows }) => rows.refusals.push({ accountId: 1, key: 'first', time: 0 }),
+      ({ rows }) => rows.refusals.push(recorded(1, 'first')),
     ],
     [
       'decided-twice',
@@ -246,12 +250,12 @@ describe('the checker, on submissions', () => {
     [
       'from-nowhere',
       'a recorded refusal without a submission',
-      ({ rows }) => rows.refusals.push({ accountId: 1, key: 'another', time: 0 }),
+      ({ rows }) => rows.refusals.push(recorded(1, 'another')),
     ],
     [
       'foreign-account',
       "a key that is spent on a stranger's account",
-      ({ rows }) => rows.refusals.push({ accountId: 2, key: 'foreign', time: 0 }),
+      ({ rows }) => rows.refusals.push(recorded(2, 'foreign')),
     ],
     [
       'foreign-account',

@@ -265,16 +265,21 @@ class Run {
 
   private async waitForEvents(listener: EventListener | undefined): Promise<void> {
     await until(this.patienceMs, async () => (await this.count('outbox')) === 0);
+    const unpublished =
+      "event_cursors own WHERE receiver = 'rabbitmq' AND position < (SELECT max(position) FROM %s.event_log)";
+    await until(this.patienceMs, async () => (await this.count(unpublished)) === 0);
     if (!listener) return;
     await until(this.patienceMs, () => listener.caughtUp());
   }
 
-  private async count(table: string): Promise<number> {
+  /** @param from a table, with a condition, in which `%s` is its schema */
+  private async count(from: string): Promise<number> {
     let rows = 0;
     for (const { url, schema } of this.bank.shards) {
       const client = new Client({ connectionString: url });
       await client.connect();
-      rows += (await client.query(`SELECT FROM ${escapeIdentifier(schema)}.${table}`)).rowCount ?? 0;
+      const name = escapeIdentifier(schema);
+      rows += (await client.query(`SELECT FROM ${name}.${from.replaceAll('%s', name)}`)).rowCount ?? 0;
       await client.end();
     }
     return rows;

@@ -27,7 +27,7 @@ import {
   type Submittable,
   type Transfer,
 } from './checker/history.js';
-import type { Arrival } from './checker/check-events.js';
+import { failedTransferEvent, refusalEvent, type Arrival } from './checker/check-events.js';
 import { wordFor } from './checker/parts.js';
 import { claimOf } from './checker/states.js';
 import { announce, changeEvent } from './tiny-events.js';
@@ -141,7 +141,10 @@ export class TinyBank {
     if (!isTheirs || this.keys.has(key) || this.refusals.has(key)) return;
     const { status, ...body } = this.asSeenBy(owner, command, () => this.command(op, command));
     const time = EPOCH_MS + this.now;
-    if (status >= 300) this.refusals.set(key, { op, time, refusal: { status, body } });
+    if (status < 300) return;
+    this.refusals.set(key, { op, time, refusal: { status, body } });
+    const refusal = this.rows().refusals.at(-1) as Rows['refusals'][number];
+    this.arrivals.push({ id: refusal.id, ...refusalEvent(refusal) });
   }
 
   /** Decides all of it. */
@@ -215,9 +218,10 @@ export class TinyBank {
       arrived: this.arrived,
       events: this.events,
       holds: [...this.holds.values()],
-      refusals: [...this.refusals].map(([name, { time }]) => {
+      refusals: [...this.refusals].map(([name, { op, time, refusal }]) => {
         const [accountId = '', key = ''] = name.split(' ');
-        return { accountId: Number(accountId), key, time };
+        const code = codeOf(refusal.body.error);
+        return { id: `refusal${op}`, accountId: Number(accountId), key, code, time };
       }),
       unpublished: 0,
     };
@@ -526,7 +530,7 @@ export class TinyBank {
     Object.assign(sent, { status: isAllowed ? 'completed' : 'failed', creditId, failure });
     if (!isAllowed && holdId === id.replace('tr', 'hold'))
       this.post(op, undefined, [{ ...common, type: 'release' }]);
-    if (!isAllowed) return;
+    if (!isAllowed) return void this.arrivals.push({ id, ...failedTransferEvent(sent) });
     const released = sent.final ? hold.remaining : amount;
     this.post(op, undefined, [
       { ...common, type: 'release', amount: released },

@@ -12,10 +12,11 @@ const NEEDED = new Map([
   ['/usr/bin/redis-server', 'redis-server'],
   ['/usr/lib/rabbitmq/bin/rabbitmq-server', 'rabbitmq-server'],
   ['/usr/sbin/pgbouncer', 'pgbouncer'],
+  ['/usr/bin/prometheus', 'prometheus'],
   ['/usr/bin/wrk', 'wrk'],
   ['/usr/lib/postgresql/*/bin/pgbench', 'postgresql'],
 ]);
-const FOR_TESTS = ['chromium', 'redis-server', 'rabbitmq-server', 'pgbouncer'];
+const FOR_TESTS = ['chromium', 'redis-server', 'rabbitmq-server', 'pgbouncer', 'prometheus'];
 
 /**
  * Debian starts the services of a package when it installs it. The tests start their own servers, so a policy forbids

@@ -71,6 +71,7 @@ export const BAD_FIELDS = {
   Description: [...BAD_TEXTS, `"${'x'.repeat(501)}"`],
   Reference: [...BAD_TEXTS, `"${'x'.repeat(256)}"`],
   Metadata: BAD_OBJECTS,
+  WebhookStatusInput: words('null 1 true [] {} "" "open" "gone" "enabled " "__proto__"'),
   EffectiveDate: [
     ...words(
       '"" 20250101 true [] {} "2025-02-30" "2023-02-29" "2025-13-01" "2025-00-10" "2025-1-1" "20250101"',
@@ -109,6 +110,21 @@ export const BAD_FIELDS_BY_NAME: ByName = {
     `[${leg(1, 'Debit', '1.00", "amount":"1.00')},${leg(2, 'Credit', '1.00')}]`,
     `[${Array.from({ length: 101 }, (_, n) => leg(n + 1, n === 0 ? 'Debit' : 'Credit', n === 0 ? '100.00' : '1.00')).join()}]`,
   ],
+  url: [
+    ...words(
+      'null 1 true [] {} "" "x" "http" "https:" "https://" "https:///" "ftp://a.invalid" "//a.invalid"',
+    ),
+    ...words(
+      '"https://a:b@c.invalid/" "https://a.invalid/#" "https://a.invalid/\\u0000" "https://\\u0430.invalid"',
+    ),
+    ...['" https://a.invalid"', '"https://a.invalid/ b"', `"https://a.invalid/${'x'.repeat(2_048)}"`],
+  ],
+  eventTypes: words(
+    'null 1 true "*" {} [] [1] [null] ["x"] ["*","*"] ["transaction.posted.v1"] ["Transaction.posted"] [["*"]]',
+  ),
+  overlapHours: words('-1 169 "169" 1.5 true [] {} "" "01" 1e1 "x" 9223372036854775808'),
+  eventId: words('1 true [] {} "" "txn" "1" "txn0" "txn1/" "hold1/0" "hold1/2/3" "TXN1" "txn1 " "\\u0000"'),
+  since: words('1 true [] {} "" "now" "2025-02-30" "2025-01-01T25:00:00Z" "2025-01-01T00:00:00" "\\u0000"'),
   final: words('1 0 "true" "" [] {}'),
   force: words('1 0 "true" "" [] {}'),
   near: BAD_FIELDS.AccountIdInput.filter((id) => id !== 'null'),
@@ -254,6 +270,12 @@ export const BAD_PARAMETERS = {
     ...words('1 hold hold0 hold-1 hold01 HOLD1 hodl1 hold1.0 hold%00 txn1 tr1'),
   ],
   transferId: [...BAD_IDS, ...BAD_ESCAPES, ...words('1 tr tr0 tr-1 tr01 TR1 rt1 tr1.0 tr%00 txn1 hold1')],
+  webhookId: [...BAD_IDS, ...BAD_ESCAPES, ...words('1 wh wh0 wh-1 wh01 WH1 hw1 wh1.0 wh%00 txn1 hold1')],
+  eventId: [
+    ...BAD_IDS,
+    ...BAD_ESCAPES,
+    ...words('1 txn txn0 txn01 TXN1 txn1.0 txn%00 hold1%2F hold1%2F0 hold1%2F2%2F3 %2F1'),
+  ],
   dryRun: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],
   status: ['', ...words('gift deleted active%20 active%00 %00 1 null __proto__ %zz')],
   atomic: ['', ...words('1 yes null %00 true%20 tru%C3%A9')],

@@ -32,6 +32,7 @@ export interface Schema extends Reference {
   readonly pattern?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
+  readonly minProperties?: number;
   readonly items?: Schema;
   readonly minItems?: number;
 }
@@ -76,6 +77,8 @@ export interface Route {
   /** With its parameters in braces. */
   readonly path: string;
   readonly operation: Operation;
+  /** Its answer has no end. */
+  readonly isStream: boolean;
 }
 
 const EXACT_MONEY = /^(?!-0\.00$)-?\d{1,16}\.\d{2}$/;
@@ -109,6 +112,7 @@ export class OpenApiContract {
         method: method.toUpperCase(),
         path,
         operation,
+        isStream: 'text/event-stream' in (this.follow(operation.responses[200] ?? {}).content ?? {}),
       })),
     );
     this.operations = new Map(this.routes.map(({ operation }) => [operation.operationId, operation]));

@@ -37,6 +37,8 @@ export async function fuzz({ databaseUrl, requests, seed }: FuzzOptions): Promis
       DATABASE_SCHEMA: SCHEMA,
       BALANCE_CACHE: 'on',
       LOG_FORMAT: 'json',
+      WEBHOOK_PRIVATE_ADDRESSES: 'on',
+      WEBHOOK_KEYS: Buffer.alloc(32, 1).toString('base64'),
     },
     onLine: (line) => {
       if (isComplaint(line) && complaints.length < MAX_LOG_LINES) complaints.push(line);
@@ -92,7 +94,12 @@ async function openAccounts(attack: Attack): Promise<Violation | undefined> {
       ]));
     if (violation) return violation;
   }
-  return attack.fireAll([draft('GET', 'accounts', [LIMIT])]);
+  const webhook = '{"url":"http://127.0.0.1:9/","eventTypes":["*"]}';
+  return attack.fireAll([
+    draft('GET', 'accounts', [LIMIT]),
+    ...[1, 2].map(() => draft('POST', 'webhooks', [], webhook)),
+    draft('GET', 'webhooks', [LIMIT]),
+  ]);
 }
 
 function draft(method: string, path: string, query: readonly Pair[], body?: string): Draft {

@@ -64,7 +64,7 @@ export function mutationsOf(contract: OpenApiContract, { method, path, operation
   const schema = operation.requestBody?.content['application/json']?.schema;
   const methods = contract.routes.filter((route) => route.path === path).map((route) => route.method);
   return [
-    ...parameters.flatMap((parameter) => ofParameter(parameter)),
+    ...parameters.flatMap((parameter) => ofParameter(parameter, path)),
     ...(isOfApi(operation) ? [...ofQuery(parameters), ...ofConditions(method, parameters)] : []),
     ...(schema ? [...ofBody(contract, schema), ...ofContentType(), ...ofFraming()] : ofNoBody()),
     ...ofMethod(methods),
@@ -83,7 +83,8 @@ const without = (pairs: readonly Pair[], name: string) =>
 /** Closes the connection afterwards, because no client could interpret what follows. */
 const closing = (draft: Draft): Draft => withHeader(draft, ['Connection', 'close']);
 
-function ofParameter({ in: place, name }: Parameter): Mutations[] {
+function ofParameter({ in: place, name }: Parameter, path: string): Mutations[] {
+  const segment = path.split('/').indexOf(`{${name}}`) - 1;
   const kind = name === 'to' ? 'from' : name;
   const change = {
     header: (draft: Draft, value: string) => withHeader(draft, [name, value]),
@@ -91,8 +92,10 @@ function ofParameter({ in: place, name }: Parameter): Mutations[] {
       ...draft,
       query: [...without(draft.query, name), [name, value] as const],
     }),
-    // Every path has its only parameter in second place.
-    path: (draft: Draft, value: string) => ({ ...draft, segments: draft.segments.toSpliced(1, 1, value) }),
+    path: (draft: Draft, value: string) => ({
+      ...draft,
+      segments: draft.segments.toSpliced(segment, 1, value),
+    }),
   }[place];
   const lists: ByName = place === 'header' ? BAD_HEADERS : BAD_PARAMETERS;
   const bad = lists[kind] ?? [];
@@ -398,11 +401,11 @@ function ofNoBody(): Mutations[] {
 function ofMethod(methods: readonly string[]): Mutations[] {
   const wrong = [...WRONG_METHODS, 'GET', 'POST'].filter((method) => !methods.includes(method));
   return [
-    // With a body, GET would be wrong for another reason.
+    // With a body, GET and DELETE would be wrong for another reason.
     oneOf('wrong method', wrong, (draft, method) => ({
       ...draft,
       method,
-      body: method === 'GET' ? undefined : draft.body,
+      body: ['GET', 'DELETE'].includes(method) ? undefined : draft.body,
     })),
     oneOf(OPEN, METHODS, (draft, method) => ({ ...draft, method })),
   ];

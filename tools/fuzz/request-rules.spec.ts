@@ -15,8 +15,16 @@ import * as transactions from '../../src/transactions/transactions.dto.js';
 import * as transfers from '../../src/transfers/transfers.dto.js';
 import * as details from '../../src/http/validation/details.dto.js';
 import * as submissions from '../../src/submissions/submissions.dto.js';
+import * as webhooks from '../../src/webhooks/webhooks.dto.js';
 import * as reversals from '../../src/http/validation/reversal.dto.js';
-import { BAD_FIELDS, BAD_HEADERS, BAD_PARAMETERS, ODD_PARAMETERS, UNKNOWN_NAMES } from './bad-values.js';
+import {
+  BAD_FIELDS,
+  BAD_FIELDS_BY_NAME,
+  BAD_HEADERS,
+  BAD_PARAMETERS,
+  ODD_PARAMETERS,
+  UNKNOWN_NAMES,
+} from './bad-values.js';
 
 /** Every class with rules: of a path, a query or a body. */
 const DTO_CLASSES = [
@@ -30,6 +38,7 @@ const DTO_CLASSES = [
   batch,
   transactions,
   transfers,
+  webhooks,
 ]
   .flatMap((module) => Object.values<unknown>(module))
   .filter((value): value is DtoClass<object> => typeof value === 'function' && value.name.endsWith('Dto'))
@@ -55,6 +64,10 @@ const BODIES: readonly DtoClass<object>[] = [
   transfers.PostTransferDto,
   transfers.PostLegDto,
   transfers.PostLegsDto,
+  webhooks.CreateWebhookDto,
+  webhooks.ChangeWebhookDto,
+  webhooks.RotateSecretDto,
+  webhooks.RedeliverDto,
 ];
 
 /** A value of a field as a client sends it: the JSON source in a body, the text in a path or a query. */
@@ -107,7 +120,7 @@ interface Difference {
 
 const AMOUNTS = ['amount', 'openingDeposit', 'overdraftLimit'];
 /** In bodies, and in queries. */
-const IDS = ['accountId', 'expectedVersion', 'from', 'to', 'near', 'expiresInSeconds'];
+const IDS = ['accountId', 'expectedVersion', 'from', 'to', 'near', 'expiresInSeconds', 'overlapHours'];
 const INTEGERS = [...IDS, 'version', 'minVersion', 'fromVersion', 'fromRevision'];
 const isNumber = ({ json }: Sent) => typeof json === 'number';
 /** The text of a number or a string. */
@@ -169,14 +182,14 @@ const DIFFERENCES: readonly Difference[] = [
   {
     why: 'a pattern knows the digits of 64 bits, not their end',
     acceptedBy: 'the schema',
-    fields: ['transactionId', 'transferId', 'holdId'],
+    fields: ['transactionId', 'transferId', 'holdId', 'webhookId'],
     holds: (sent) => isBeyondBigint(textOf(sent).replace(/^\D+/, '')),
     example: 'txn9223372036854775808',
   },
   {
     why: 'to JSON Schema a zero with a sign is none less',
     acceptedBy: 'the schema',
-    fields: ['overdraftLimit'],
+    fields: ['overdraftLimit', 'overlapHours'],
     holds: (sent) => isNumber(sent) && sent.source.startsWith('-'),
     example: '-0',
   },
@@ -188,9 +201,23 @@ const DIFFERENCES: readonly Difference[] = [
     example: '"31622401"',
   },
   {
+    why: 'the same of hours',
+    acceptedBy: 'the schema',
+    fields: ['overlapHours'],
+    holds: ({ json }) => typeof json === 'string' && Number(json) > 168,
+    example: '"169"',
+  },
+  {
+    why: 'a pattern does not tell the parts of a URL',
+    acceptedBy: 'the schema',
+    fields: ['url'],
+    holds: ({ json }) => !URL.canParse(String(json)) || /[@#]/.test(String(json)),
+    example: '"https://a:b@c.invalid/"',
+  },
+  {
     why: 'a pattern knows no calendar and no clock',
     acceptedBy: 'the schema',
-    fields: ['from', 'to', 'at', 'expiresAt'],
+    fields: ['from', 'to', 'at', 'expiresAt', 'since'],
     holds: (sent) => !isReal(textOf(sent)),
     example: '2025-02-30',
   },
@@ -298,8 +325,31 @@ const LEGS = [
   '[{"accountId":1,"type":"Debit","amount":1},{}]',
   '[1,2]',
 ];
+/** Of webhooks, likewise. */
+const OF_WEBHOOKS = [
+  '["*"]',
+  '["hold.placed","transfer.failed"]',
+  '["*","*"]',
+  '["hold"]',
+  ...['https://a.invalid/x?y=%20', 'HTTP://a.invalid', 'https://a:b@c.invalid/', 'https://[x]/'].map(
+    (url) => `"${url}"`,
+  ),
+  ...[
+    'wh1',
+    'wh9007199254740993',
+    'txn1',
+    'hold132/6',
+    'hold132/',
+    'given_up',
+    'Accepted',
+    'Enabled',
+    '0',
+  ].flatMap((word) => [word, `"${word}"`]),
+];
 const listed = [
   ...LEGS,
+  ...OF_WEBHOOKS,
+  ...Object.values(BAD_FIELDS_BY_NAME).flat(),
   ...Object.values(BAD_FIELDS).flat(),
   ...[...parameters, ...BAD_HEADERS['Idempotency-Key'], ...UNKNOWN_NAMES, ...LONG].flatMap((text) => [
     text,
@@ -356,10 +406,14 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'BatchVoidDto',
       'CaptureDto',
       'ChangeAccountDto',
+      'ChangeWebhookDto',
+      'CreateWebhookDto',
+      'DeliveryPathDto',
       'DetailsDto',
       'DryRunQueryDto',
       'HoldPathDto',
       'ListAccountsDto',
+      'ListDeliveriesDto',
       'ListHoldsDto',
       'ListTransactionsDto',
       'OpenAccountDto',
@@ -370,11 +424,14 @@ describe('the two descriptions of a field: its rule, and its JSON Schema in the 
       'PostTransactionDto',
       'PostTransferDto',
       'ProofQueryDto',
+      'RedeliverDto',
       'ReversalDto',
+      'RotateSecretDto',
       'SubmissionPathDto',
       'TransactionPathDto',
       'TransferPathDto',
       'VoidDto',
+      'WebhookPathDto',
     ]);
   });
 

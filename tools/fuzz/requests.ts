@@ -7,8 +7,8 @@ import { Values } from './values.js';
 
 /** How often an operation is called, relative to one that is not listed. */
 const WEIGHTS: Readonly<Record<string, number>> = {
-  postTransaction: 18,
-  postTransfer: 6,
+  postTransaction: 24,
+  postTransfer: 8,
   placeHold: 6,
   captureHold: 4,
   reverseTransaction: 3,
@@ -59,7 +59,7 @@ const accept = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(...ACCEPTS.keys()) },
 );
 
-function valid(values: Values, { method, path, operation }: Route): Arbitrary<Draft> {
+function valid(values: Values, { method, path, operation, isStream }: Route): Arbitrary<Draft> {
   const parameters = operation.parameters ?? [];
   const given = (place: Parameter['in']) => {
     const ofPlace = parameters.filter((parameter) => parameter.in === place);
@@ -80,7 +80,8 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
         .slice(1)
         .map((segment) => names.get(segment.slice(1, -1)) ?? segment);
       return {
-        method,
+        // A stream has no end.
+        method: isStream ? 'HEAD' : method,
         segments: segments.map(encoded),
         query: withoutFilters(parts.query).map(([name, value]): Pair => [name, encoded(value)]),
         protocol: 'HTTP/1.1',
@@ -92,7 +93,7 @@ function valid(values: Values, { method, path, operation }: Route): Arbitrary<Dr
         ],
         body: parts.body,
         verdict:
-          operation.operationId === 'getStatement' ||
+          ['getStatement', 'redeliver', 'streamEvents'].includes(operation.operationId) ||
           isAtomic(parts.query, parts.body ?? []) ||
           mayContradict(parts.body ?? [])
             ? 'open'
@@ -108,7 +109,7 @@ const withoutFilters = (query: readonly Pair[]) =>
     : query;
 
 /**
- * The verdict on a statement is open: its interval may be none, or not be over.
+          ['getStatement', 'redeliver', 'streamEvents'].includes(operation.operationId) ||
  * The verdict on an atomic batch is open: two of its keys may be the same, and it may say twice that it is atomic. */
 const isAtomic = (query: readonly Pair[], body: readonly Pair[]) =>
   query.some(([name]) => name === 'atomic') || body.some((member) => member.join() === '"atomic",true');

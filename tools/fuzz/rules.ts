@@ -60,10 +60,14 @@ function decoded(segment: string): string {
   }
 }
 
+/** A new bank has not been summed up yet. */
+const isDefect = ({ status, headers }: Answer) =>
+  (status >= 500 && headers['x-error-code'] !== 'SUMMARY_NOT_READY') || status === 408;
+
 /** The problems of an answer; empty: there are none. */
 export function problemsOf(contract: OpenApiContract, asked: Asked, sent: Sent, answer: Answer): string[] {
   return [
-    ...(answer.status >= 500 || answer.status === 408 ? [`status ${answer.status}: a defect`] : []),
+    ...(isDefect(answer) ? [`status ${answer.status}: a defect`] : []),
     ...undocumented(contract, asked, sent, answer),
     ...verdictProblems(asked, sent, answer),
     ...methodProblems(contract, asked, sent, answer),

@@ -155,7 +155,17 @@ const SENSE: Readonly<Record<string, Arbitrary<string>>> = {
     .string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 50 })
     .filter((name) => name.trim() !== '')
     .map(quoted),
+  submissionId: fc.stringMatching(/^[\w-]{1,40}\.[\w-]{1,43}$/).map(quoted),
   cursor: fc.constant(quoted('{{cursor}}')),
+  webhookId: fc.constantFrom('{{webhook}}', '{{webhook}}', 'wh1', 'wh9223372036854775807').map(quoted),
+  // Nobody ever answers there.
+  url: fc.nat(9).map((n) => quoted(`http://127.0.0.1:9/${n}?a=%20`)),
+  eventTypes: fc
+    .subarray(['transaction.posted', 'hold.placed', 'account.changed', '*'], { minLength: 1 })
+    .map((types) => JSON.stringify(types)),
+  eventId: fc.constantFrom('txn1', 'hold1/2', 'account1/1', 'tr9').map(quoted),
+  since: instant.map(quoted),
+  overlapHours: fc.constantFrom('0', '1', '"0"', '"24"', '168'),
   minVersion: version.map((text) => text.replaceAll('"', '')),
   from: instant.map(quoted),
   to: instant.map(quoted),
@@ -173,6 +183,7 @@ const SENSE_OF_SCHEMA: Readonly<Record<string, Arbitrary<string>>> = {
   ExpectedVersion: version,
   TransactionTypeInput: type,
   OverdraftLimit: fc.constantFrom('0', '"0.00"', '100.00', '5'),
+  WebhookStatusInput: fc.constantFrom('enabled', 'Disabled').map(quoted),
 };
 
 /** Any value of a schema, by its type. */
@@ -202,7 +213,7 @@ export class Values {
   }
 
   private known(byName: Arbitrary<string> | undefined, schema: Schema): Arbitrary<string> {
-    const known = byName ?? SENSE_OF_SCHEMA[schemaName(schema)];
+    const known = SENSE_OF_SCHEMA[schemaName(schema)] ?? byName;
     if (!known) return this.any(schema);
     if (!isNullable(schema)) return known;
     return fc.oneof({ weight: 9, arbitrary: known }, { weight: 1, arbitrary: fc.constant('null') });
@@ -226,7 +237,10 @@ export class Values {
       const member = this.field(name, property).map((value): Pair => [quoted(name), value]);
       return schema.required?.includes(name) === true ? member : fc.option(member, { nil: undefined });
     });
-    return fc.tuple(...members).map((given) => given.filter((member) => member !== undefined));
+    return fc
+      .tuple(...members)
+      .map((given) => given.filter((member) => member !== undefined))
+      .filter((given) => given.length >= (schema.minProperties ?? 0));
   }
 
   private any(reference: Schema): Arbitrary<string> {

@@ -4,7 +4,7 @@ import type { Answer } from './contract.js';
 const FIRST_VERSION = '2';
 const FIRST_TRANSACTION = 'txn1';
 /** The ids of resources that a Location names. */
-const LOCATION = /^\/(transactions|holds|transfers)\/(\w+)$/;
+const LOCATION = /^\/(transactions|holds|transfers|webhooks)\/(\w+)$/;
 const ALL_ACCOUNTS = 'all';
 
 /** What the answers so far have shown of the bank. Requests refer to it with `{{…}}`. */
@@ -29,6 +29,7 @@ export class World {
       transaction: this.newest.get('transactions'),
       hold: this.newest.get('holds'),
       transfer: this.newest.get('transfers'),
+      webhook: this.newest.get('webhooks'),
       cursor,
       depositCursor: this.depositCursors.get(account),
       otherCursor: others.at(-1)?.[1],
@@ -66,7 +67,8 @@ export class World {
   }
 }
 
-/** The account that a path is about. */
+/** The account that a path is about, or whose listing it is. */
 function accountOf(path: string): string {
+  if (path.startsWith('/webhooks')) return 'webhooks';
   return /^\/accounts\/(\d+)/.exec(path)?.[1] ?? ALL_ACCOUNTS;
 }

@@ -52,6 +52,12 @@ interface Filling {
 /** The log of administrative acts, to which opening the bank adds as well. */
 const LOG = 'audit_events';
 
+/** What a start may leave in an empty bank; the backup's rows replace it. */
+const OF_STARTS: Readonly<Record<string, string>> = {
+  [LOG]: `action IN (${START_ACTIONS.map(escapeLiteral).join()})`,
+  event_cursors: `receiver IN ('log', 'rabbitmq')`,
+};
+
 export interface RestoreOptions extends Omit<Control, 'onProgress'> {
   /** The folder of a backup. */
   readonly from: string;
@@ -298,12 +304,12 @@ async function checkSchema({ session: { client, tables, address }, manifest }: L
   );
 }
 
-/** A shard counts as empty even if a start has recorded something in its audit log. */
+/** A shard counts as empty even if a start has left something there. */
 async function isEmpty({ client }: ShardSession, fillings: readonly Filling[]): Promise<boolean> {
-  const ofStarts = `WHERE action NOT IN (${START_ACTIONS.map(escapeLiteral).join()})`;
-  const rows = fillings.map(
-    ({ table: { name, sql } }) => `(SELECT FROM ${sql} ${name === LOG ? ofStarts : ''} LIMIT 1)`,
-  );
+  const rows = fillings.map(({ table: { name, sql } }) => {
+    const ofStarts = OF_STARTS[name];
+    return `(SELECT FROM ${sql} ${ofStarts === undefined ? '' : `WHERE NOT (${ofStarts})`} LIMIT 1)`;
+  });
   const { rowCount } = await client.query(rows.join(' UNION ALL '));
   return rowCount === 0;
 }
@@ -326,8 +332,7 @@ async function fill(load: Load, fillings: readonly Filling[], signal: AbortSigna
   const { client } = session;
   const references = await dropReferences(session, fillings);
   for (const { file, table } of fillings) {
-    // The backup's log replaces what a start has recorded.
-    if (table.name === LOG) await client.query(`DELETE FROM ${table.sql}`);
+    if (OF_STARTS[table.name] !== undefined) await client.query(`DELETE FROM ${table.sql}`);
     const sink = client.query(copyFrom(`COPY ${into(table)} FROM STDIN (FORMAT csv, HEADER true)`));
     await pipeline(contentOf(folder, file, signal), sink, { signal });
     const skip = table.ledger ? BigInt(options.skipIds) * BigInt(manifest.shardCount) : 0n;
@@ -343,6 +348,7 @@ async function fill(load: Load, fillings: readonly Filling[], signal: AbortSigna
 async function checkIds({ client }: ShardSession, fillings: readonly Filling[]): Promise<void> {
   for (const { table } of fillings) {
     const { name, id, sql, drawn, idsOf } = table;
+    if (table.named) continue;
     const { sequence } = fillings.find(({ file }) => file.table === (drawn ? name : idsOf))?.file ?? {};
     const next = sequence && BigInt(sequence.last) + (sequence.called ? 1n : 0n);
     const { rows } = await client.query<{ outside: boolean; ahead: boolean }>(

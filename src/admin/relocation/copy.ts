@@ -11,7 +11,7 @@ import { into, readSequence, selectFrom, setSequence, type ShardTable } from '..
  * later rows have greater ids. Accounts, their details and holds change, too, but only together with a new transaction, a
  * new event of the account, or a transfer to another shard. Such a transfer changes once, when it is no longer pending.
  * It does not matter which of its two tables a transaction is in: one that is archived after it was copied stays outside
- * the copy's archive until `archive` runs there.
+ * the copy's archive until `archive` runs there. The log of events is added to in the order of its positions.
  */
 export interface Cut {
   /** For each id column of the ledger's tables, the greatest id that the copy holds. */
@@ -39,10 +39,10 @@ export interface CopySide {
   readonly tables: readonly ShardTable[];
 }
 
-const ofLedger = ({ tables }: CopySide) => tables.filter(({ ledger }) => ledger);
+const followed = ({ tables }: CopySide) => tables.filter(({ ledger, log }) => ledger || log);
 
 export async function cutOf(side: CopySide): Promise<Cut> {
-  const byId = Object.entries(Object.groupBy(ofLedger(side), ({ id }) => id));
+  const byId = Object.entries(Object.groupBy(followed(side), ({ id }) => id));
   const greatest = byId.map(([id, tables = []]) => {
     const each = tables.map(({ sql }) => `(SELECT max(${id}) FROM ${sql})`);
     return `coalesce(greatest(${each.join(', ')}), 0) AS ${id}`;
@@ -71,12 +71,13 @@ export async function copySince(
   const cut = await cutOf(source);
   let transactions = 0;
   await target.query(`BEGIN; ${COMMIT_DURABLY}`);
-  for (const table of ofLedger(source)) {
+  for (const table of followed(source)) {
     const rows = `${selectFrom(table)} ${whereSince(source, table, since)}`;
     // An empty copy is filled directly: a detour would double the work of the longest round.
     const bring = changedSince(source, table, since) && isBegun(since, table) ? merge : copy;
     const copied = await bring(source.client, rows, target, table);
     if (TRANSACTIONS.includes(table.name)) transactions += copied;
+    if (table.log) await removeOldest(source.client, target, table);
   }
   await alongside();
   await target.query('COMMIT');
@@ -126,7 +127,7 @@ function changedSince({ schema }: CopySide, { name }: ShardTable, since: Cut): s
  * the state of each sequence.
  */
 export async function copyRest({ client, tables }: CopySide, target: Client): Promise<void> {
-  for (const table of copiedTables(tables).filter(({ ledger }) => !ledger)) {
+  for (const table of copiedTables(tables).filter(({ ledger, log }) => !ledger && !log)) {
     await target.query(`DELETE FROM ${table.sql}`);
     await copy(client, selectFrom(table), target, table);
   }
@@ -147,6 +148,13 @@ export async function copyIdentity({ client, schema, tables }: CopySide, target:
   await copy(client, selectFrom({ ...identity, columns }), target, { sql, columns });
 }
 
+/** Removes what the source has removed since it was copied. */
+async function removeOldest(source: Client, target: Client, { sql, id }: ShardTable): Promise<void> {
+  const { rows } = await source.query<{ oldest: string | null }>(`SELECT min(${id}) AS oldest FROM ${sql}`);
+  const oldest = rows[0]?.oldest ?? null;
+  await target.query(`DELETE FROM ${sql} WHERE ${id} < $1 OR $1 IS NULL`, [oldest]);
+}
+
 /** What two copies of a shard must have in common. */
 export interface Digest {
   /** By table of the ledger; archived transactions count among the transactions. */
@@ -159,7 +167,7 @@ export interface Digest {
  * hashed in binary form, which does not depend on any server setting.
  */
 export async function digestSince(side: CopySide, since: Cut): Promise<Digest> {
-  const selects = ofLedger(side).map((table) => {
+  const selects = followed(side).map((table) => {
     const name = TRANSACTIONS.includes(table.name) ? 'transactions' : table.name;
     const row = `record_send(ROW(${columnList([...table.columns].sort())}))`;
     return `SELECT '${name}' AS name, count(*) AS count,

@@ -61,6 +61,17 @@ export const ERRORS = {
     error: 'Submission not found',
     detail: 'There is no such submission, or its account does not exist or belongs to another owner.',
   },
+  WEBHOOK_NOT_FOUND: {
+    status: 404,
+    error: 'Webhook not found',
+    detail: 'There is no such webhook, or it belongs to another owner.',
+  },
+  DELIVERY_NOT_FOUND: {
+    status: 404,
+    error: 'Delivery not found',
+    detail:
+      'The event is neither among the failures of the webhook nor among its last attempts. Older events are sent again with `since`.',
+  },
   NOT_FOUND: { status: 404, error: 'Not found', detail: 'The service has no such path.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
@@ -131,6 +142,12 @@ export const ERRORS = {
     status: 409,
     error: 'Part of a transfer',
     detail: 'The transaction is a part of `transferId`, which can only be reversed as a whole.',
+  },
+  EVENTS_GONE: {
+    status: 410,
+    error: 'Events gone',
+    detail:
+      'The bank no longer keeps the events that follow `Last-Event-ID`, or has been restored to a time before it.',
   },
   REVISION_MISMATCH: {
     status: 412,
@@ -276,6 +293,17 @@ export const ERRORS = {
     detail:
       'The interval has more than 100,000 transactions, holds and releases included, or more than 10,000 for a PDF.',
   },
+  TOO_MANY_WEBHOOKS: {
+    status: 422,
+    error: 'Too many webhooks',
+    detail: 'The owner has 10 webhooks, or the bank has 100.',
+  },
+  TOO_MANY_REDELIVERIES: {
+    status: 422,
+    error: 'Too many redeliveries',
+    detail:
+      'For this webhook 1,000 single events of one shard wait to be sent again. Send all of them again with `since`.',
+  },
   IDEMPOTENCY_KEY_REUSED: {
     status: 422,
     error: 'Idempotency key reused',
@@ -302,7 +330,7 @@ export const ERRORS = {
     status: 429,
     error: 'Too many requests',
     detail:
-      'The sender is over the limit of transactions per second, or too many malformed credentials came from its address.',
+      'The sender is over the limit of transactions per second, has too many streams of events, or too many malformed credentials came from its address.',
   },
   HEADERS_TOO_LARGE: {
     status: 431,
@@ -348,6 +376,12 @@ export const ERRORS = {
     error: 'Summary not ready',
     detail:
       'The ledger has not been summed up yet. After the first start of this release that takes a while.',
+  },
+  WEBHOOKS_NOT_CONFIGURED: {
+    status: 503,
+    error: 'Webhooks not configured',
+    detail:
+      'The service has no key to encrypt the secrets of webhooks with, so none can be made: its operator sets `WEBHOOK_KEYS`.',
   },
   NOT_READY: {
     status: 503,

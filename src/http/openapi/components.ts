@@ -47,9 +47,13 @@ export const money = (text: string) => new JsonMoney(formatMoney(parseMoney(text
  * The schema of a request body. If fields have aliases, it is either of two: with the fields' names, or with the
  * aliases.
  */
-export function bodySchema(name: string, dtoClass: DtoClass<object>): Reference {
+export function bodySchema(
+  name: string,
+  dtoClass: DtoClass<object>,
+  more: { readonly minProperties?: number } = {},
+): Reference {
   const { aliases } = dtoClass;
-  if (!aliases) return schema(name, objectSchema(dtoClass));
+  if (!aliases) return schema(name, { ...objectSchema(dtoClass), ...more });
   const byField = new Map([...aliases].map(([alias, field]) => [field, alias]));
   const variants = [
     ['LongNames', byField],
@@ -316,7 +320,7 @@ const RETRY = { 'Retry-After': RetryAfter };
 
 export const ACCOUNT_NOT_FOUND = sharedResponse('AccountNotFound', errorResponse(['ACCOUNT_NOT_FOUND']));
 
-const SERVER_CRASHES = sharedResponse('ServerCrashes', errorResponse(['DATABASE_FAILED', 'NOT_RECEIVED']));
+const REQUEST_TIMEOUT = sharedResponse('RequestTimeout', errorResponse(['DATABASE_FAILED', 'NOT_RECEIVED']));
 
 const INTERNAL_ERROR = sharedResponse('InternalError', errorResponse(['INTERNAL_ERROR']));
 
@@ -389,11 +393,11 @@ export const GENERAL_RESPONSES: Responses = {
 };
 
 /** Failures of every request that reads. */
-export const READ_FAILURES: Responses = { 408: SERVER_CRASHES, 500: INTERNAL_ERROR, 503: OVERLOADED };
+export const READ_FAILURES: Responses = { 408: REQUEST_TIMEOUT, 500: INTERNAL_ERROR, 503: OVERLOADED };
 
 /** Failures of every request that writes. */
 export const WRITE_FAILURES: Responses = {
-  408: SERVER_CRASHES,
+  408: REQUEST_TIMEOUT,
   413: BODY_TOO_LARGE,
   415: UNSUPPORTED_MEDIA_TYPE,
   500: INTERNAL_ERROR,

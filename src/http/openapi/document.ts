@@ -80,6 +80,11 @@ const HEAD = {
       externalDocs: { description: 'Asynchronous mode', url: '/docs/api#asynchronous-requests' },
     },
     {
+      name: 'Webhooks',
+      description: 'Events that the service sends by HTTP',
+      externalDocs: { description: 'Receiving webhooks', url: '/docs/webhooks' },
+    },
+    {
       name: 'Operations',
       description: 'Health, metrics and totals, for those who run the service',
       externalDocs: { description: 'Limits', url: '/docs/limits' },
@@ -95,8 +100,8 @@ export function buildOpenApi(app: INestApplication): OpenAPIObject {
     { ...HEAD, components: sortedComponents() },
     { autoTagControllers: false },
   );
-  for (const { get, post, patch } of Object.values(paths)) {
-    for (const operation of [get, post, patch]) {
+  for (const { get, post, patch, delete: remove } of Object.values(paths)) {
+    for (const operation of [get, post, patch, remove]) {
       if (!operation || !needsCredential(operation)) continue;
       operation.responses = { 401: UNAUTHORIZED, 403: FORBIDDEN, ...operation.responses };
       operation.description = [operation.description, scopesOf(operation)].filter(Boolean).join('\n\n');

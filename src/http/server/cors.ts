@@ -23,7 +23,7 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
   });
   const options: FastifyCorsOptions = {
     origin: [...origins],
-    methods: ['GET', 'HEAD', 'PATCH', 'POST'],
+    methods: ['DELETE', 'GET', 'HEAD', 'PATCH', 'POST'],
     allowedHeaders: [
       // Browsers ask before they send one with quotes, or of more than 128 bytes.
       'Accept',
@@ -33,6 +33,7 @@ export function allowOrigins(fastify: FastifyInstance, origins: readonly string[
       'Idempotency-Key',
       'If-Match',
       'If-None-Match',
+      'Last-Event-ID',
       'Prefer',
       'X-Request-Id',
     ],

@@ -15,7 +15,7 @@ function problemWith(headers: Readonly<Record<string, string>>, method = 'POST')
 }
 
 describe('headProblem', () => {
-  it.each(['GET', 'HEAD'])('%s has no body', (method) => {
+  it.each(['GET', 'HEAD', 'DELETE'])('%s has no body', (method) => {
     const expected = [{ field: 'body', message: `is not supported with ${method}` }];
     expect(problemWith({ 'Content-Length': '1' }, method)).toEqual(expected);
     expect(problemWith({ 'Transfer-Encoding': 'chunked' }, method)).toEqual(expected);

@@ -10,6 +10,8 @@ const SINGLE = ['Authorization', 'Content-Length', 'Content-Type', 'Host', 'Idem
 const PLACES = new Map(SINGLE.map((name, place) => [name.toLowerCase(), place]));
 const LENGTHS = new Set(SINGLE.map(({ length }) => length));
 
+const WITHOUT_BODY: ReadonlySet<string | undefined> = new Set(['GET', 'HEAD', 'DELETE']);
+
 /**
  * What is wrong with the head of a request that Node accepts but a proxy on the way may read differently; undefined:
  * nothing.
@@ -29,8 +31,8 @@ export function headProblem({
     // RFC 9112, 6.1: Node would hand over the body still encoded, and HTTP/1.0 has no transfer codings.
     return InvalidRequestError.of('Transfer-Encoding', 'must be chunked and nothing else, with HTTP/1.1');
   }
-  if ((method === 'GET' || method === 'HEAD') && (coding ?? headers['content-length'] ?? '0') !== '0') {
-    // RFC 9110, 9.3.1: it has no meaning, and is a means to smuggle requests past a proxy.
+  if (WITHOUT_BODY.has(method) && (coding ?? headers['content-length'] ?? '0') !== '0') {
+    // RFC 9110, 9.3.1 and 9.3.5: it has no meaning, and is a means to smuggle requests past a proxy.
     return InvalidRequestError.of('body', `is not supported with ${method}`);
   }
   return twice(rawHeaders);

@@ -1,15 +1,21 @@
 import { readFile } from 'node:fs/promises';
 import { findPackageJSON } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, posix } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { SWAGGER_UI_PATH } from './swagger-ui.js';
 
-/** The documents for those who call the API, by the file's name without `.md`. */
-const PAGES: ReadonlyMap<string, string> = new Map([
+/** The documents for those who call the API, by the file's path below `docs` without `.md`. */
+export const PAGES: ReadonlyMap<string, string> = new Map([
   ['api', 'The API'],
   ['errors', 'Errors'],
+  ['webhooks', 'Webhooks'],
   ['limits', 'Limits'],
   ['security', 'Security'],
+  ['guides/five-minutes', 'Guides: five minutes'],
+  ['guides/retries', 'Retries'],
+  ['guides/transfers-and-holds', 'Transfers and holds'],
+  ['guides/webhooks', 'Receiving webhooks'],
+  ['guides/reconciliation', 'Reconciliation'],
 ]);
 
 const STYLE = `
@@ -54,7 +60,7 @@ async function render(name: string): Promise<string> {
     renderer: {
       link({ href, tokens }) {
         const text = this.parser.parseInline(tokens);
-        const target = targetOf(href);
+        const target = targetOf(href, name);
         return target === undefined ? text : `<a href="${target}">${text}</a>`;
       },
     },
@@ -64,13 +70,14 @@ async function render(name: string): Promise<string> {
   return htmlOf(PAGES.get(name) ?? name, await marked.parse(document));
 }
 
-/** Where a link of a document leads to on a page; undefined: to a file that the service does not serve. */
-function targetOf(href: string): string | undefined {
+/** Where a link of the document `from` leads to on a page; undefined: to a file that the service does not serve. */
+function targetOf(href: string, from: string): string | undefined {
   if (/^https?:/.test(href)) return href;
-  const link = /^(?:([\w-]+)\.md)?(#[\w-]+)?$/.exec(href);
+  const link = /^(?:([\w./-]+)\.md)?(#[\w-]+)?$/.exec(href);
   if (!link) return undefined;
-  const [, name, anchor = ''] = link;
-  if (name === undefined) return anchor;
+  const [, path, anchor = ''] = link;
+  if (path === undefined) return anchor;
+  const name = posix.join(posix.dirname(from), path);
   return PAGES.has(name) ? pathOf(name) + anchor : undefined;
 }
 

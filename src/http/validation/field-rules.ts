@@ -31,6 +31,10 @@ export function readVersion(value: unknown): number | undefined {
   return parsePositiveInteger(textOf(value) ?? '');
 }
 
+/** The same for a number that may be zero. */
+export const readCount = (value: unknown): number | undefined =>
+  textOf(value) === '0' ? 0 : readVersion(value);
+
 /** The number in a transaction's name: `txn131` names transaction 131. */
 export const readTransactionId = (value: unknown) => numberAfter('txn', value);
 
@@ -39,6 +43,9 @@ export const readHoldId = (value: unknown) => numberAfter('hold', value);
 
 /** The same for a transfer: `tr131`. */
 export const readTransferId = (value: unknown) => numberAfter('tr', value);
+
+/** The same for a webhook: `wh7`. */
+export const readWebhookId = (value: unknown) => numberAfter('wh', value);
 
 function numberAfter(prefix: string, value: unknown): number | undefined {
   return typeof value === 'string' && value.startsWith(prefix)
@@ -59,6 +66,7 @@ export const IsNullableField = () => ValidateIf((_, value) => value !== undefine
 export const LARGEST_AMOUNT = 1e16;
 export const POSITIVE_INTEGER = { type: 'integer', format: 'int64', minimum: 1 };
 export const TRANSACTION_ID_PATTERN = '^txn[1-9]\\d{0,18}$';
+const COUNT_TEXT = { type: 'string', pattern: '^(0|[1-9]\\d{0,18})$' };
 const INTEGER_TEXT = { type: 'string', pattern: '^[1-9]\\d{0,18}$' };
 
 const Amount = schema('Amount', {
@@ -146,6 +154,59 @@ export const IsTransferId = (as: JsonSchema) =>
     'must be "tr" and a positive integer, like tr131',
     { type: 'string', pattern: '^tr[1-9]\\d{0,18}$', ...as },
   );
+
+export const IsWebhookId = (as: JsonSchema) =>
+  rule(
+    'isWebhookId',
+    (value) => readWebhookId(value) !== undefined,
+    'must be "wh" and a positive integer, like wh7',
+    { type: 'string', pattern: '^wh[1-9]\\d{0,18}$', ...as },
+  );
+
+const EVENT_ID_PATTERN = '^[a-z]{1,16}[1-9]\\d{0,15}(/[1-9]\\d{0,15})?$';
+
+/** The id of an event. */
+export const IsEventId = (as: JsonSchema) =>
+  rule(
+    'isEventId',
+    (value) => typeof value === 'string' && new RegExp(EVENT_ID_PATTERN).test(value),
+    'must be the id of an event, like txn131 or hold132/6',
+    { type: 'string', pattern: EVENT_ID_PATTERN, ...as },
+  );
+
+/** A list of some of these words, each once. */
+export const IsListOfWords = (words: readonly string[], as: JsonSchema) =>
+  rule(
+    'isListOfWords',
+    (value) =>
+      Array.isArray(value) &&
+      value.length > 0 &&
+      new Set(value).size === value.length &&
+      value.every((word) => words.includes(word as string)),
+    `must be a list of one or more of: ${words.join(', ')}; each once`,
+    { type: 'array', items: { type: 'string', enum: words }, minItems: 1, uniqueItems: true, ...as },
+  );
+
+const MAX_URL = 2_048;
+
+/** The URL of an endpoint elsewhere. */
+export const IsEndpointUrl = (as: JsonSchema) =>
+  rule(
+    'isEndpointUrl',
+    (value) => endpointUrlProblem(value) === undefined,
+    (value) => endpointUrlProblem(value) ?? '',
+    { type: 'string', minLength: 1, maxLength: MAX_URL, pattern: '^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$', ...as },
+  );
+
+function endpointUrlProblem(value: unknown): string | undefined {
+  const form = `must be a URL like https://example.com/events, of at most ${MAX_URL} characters`;
+  // The parser would mend what is no URL, like a line break in it.
+  if (typeof value !== 'string' || value.length > MAX_URL || !/^https?:\/\/[!-~]+$/i.test(value)) return form;
+  if (!URL.canParse(value)) return form;
+  const { username, password, hash } = new URL(value);
+  if (username !== '' || password !== '') return 'must not contain a user or a password';
+  return hash === '' ? undefined : 'must not contain a fragment';
+}
 
 /** A JSON literal, in a body. */
 export const IsTrueOrFalse = (description: string) =>
@@ -255,11 +316,14 @@ export const IsCount = (minimum: number, maximum: number, description: string) =
   rule(
     'isCount',
     (value) => {
-      const count = readVersion(value);
+      const count = readCount(value);
       return count !== undefined && count >= minimum && count <= maximum;
     },
     `must be a whole number from ${minimum} to ${maximum}`,
-    { description, oneOf: [{ type: 'integer', minimum, maximum }, INTEGER_TEXT] },
+    {
+      description,
+      oneOf: [{ type: 'integer', minimum, maximum }, minimum > 0 ? INTEGER_TEXT : COUNT_TEXT],
+    },
   );
 
 /** The form of a point in time, for the description of a parameter. */

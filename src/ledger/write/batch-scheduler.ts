@@ -1,6 +1,7 @@
 import { AdaptiveConcurrencyLimiter, halfOf } from '../../concurrency/adaptive-concurrency-limiter.js';
 import type { Decision, Effects } from '../../domain/books.js';
 import { accountsOf, type Command } from '../../domain/command.js';
+import type { Origin } from '../../domain/origin.js';
 import { THE_SERVICE } from '../../domain/sender.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
 import { BatchSlots } from './batch-slots.js';
@@ -89,14 +90,21 @@ export class BatchScheduler {
   /**
    * Queues a command. Resolves with its effects once they are durable.
    *
-   * @param sinceMs when the command began to wait, on the clock of performance.now()
+   * @param origin the command's deadline counts from when it began to wait
    * @throws LedgerError when it is rejected or fails; any other error is a defect, and nothing was applied
    */
-  submit(command: Command, sinceMs = performance.now()): Promise<Effects> {
+  submit(command: Command, origin?: Origin): Promise<Effects> {
     return new Promise((resolve, reject) => {
-      const deadlineMs = sinceMs + this.limits.commandTimeoutMs;
-      const accountIds = accountsOf(command);
-      const pending: PendingCommand = { accountIds, command, deadlineMs, state: 'waiting', resolve, reject };
+      const sinceMs = origin?.waitingSinceMs ?? performance.now();
+      const pending: PendingCommand = {
+        accountIds: accountsOf(command),
+        command,
+        span: origin?.span,
+        deadlineMs: sinceMs + this.limits.commandTimeoutMs,
+        state: 'waiting',
+        resolve,
+        reject,
+      };
       const full = this.queue.size + this.locked.size >= this.limits.queue;
       if (this.closing || full || !this.queue.push(pending)) {
         this.writer.reject(pending, { code: 'OVERLOADED' });
@@ -110,12 +118,14 @@ export class BatchScheduler {
    *
    * @returns a promise per command, like that of {@link submit}; all are fulfilled or all are rejected
    */
-  submitAtomically(commands: readonly Command[], user: string): Promise<Effects>[] {
+  submitAtomically(commands: readonly Command[], user: string, origin?: Origin): Promise<Effects>[] {
     const deadlineMs = performance.now() + this.limits.commandTimeoutMs;
+    const span = origin?.span;
     const answers = commands.map(() => Promise.withResolvers<Effects>());
     const batch = commands.map((command, index): PendingCommand => {
       const { resolve, reject } = answers[index] as PromiseWithResolvers<Effects>;
-      return { accountIds: accountsOf(command), command, deadlineMs, state: 'waiting', resolve, reject };
+      const accountIds = accountsOf(command);
+      return { accountIds, command, span, deadlineMs, state: 'waiting', resolve, reject };
     });
     const rejected = () => batch.forEach((pending) => this.writer.reject(pending, { code: 'OVERLOADED' }));
     if (this.closing) rejected();

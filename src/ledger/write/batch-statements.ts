@@ -109,13 +109,17 @@ export class BatchStatements {
     };
   }
 
-  /** Sends the statements that write a decision; undefined: there is nothing to write. */
-  write(client: PoolClient, batch: PostedBatch): Promise<unknown> | undefined {
+  /**
+   * Sends the statements that write a decision; undefined: there is nothing to write.
+   *
+   * @param traceparent the trace context of the batch, for its events; undefined: it is not traced
+   */
+  write(client: PoolClient, batch: PostedBatch, traceparent?: string): Promise<unknown> | undefined {
     const { transactions, events, refusals, outgoing, incoming } = batch;
     const effects = [transactions, events, refusals, outgoing, incoming];
     if (effects.every(({ length }) => length === 0)) return undefined;
     // All are built before the first is sent, so that an error in building one sends none.
-    const statements = writesOf(this.tables, batch);
+    const statements = writesOf(this.tables, batch, traceparent);
     return allInOrder(statements.map((statement) => send(client, ...statement)));
   }
 
@@ -155,18 +159,17 @@ export class BatchStatements {
     const { transactions, outbox, accountEvents, refusedSubmissions, incomingTransfers } = this.tables;
     const most = commands.reduce((sum, command) => sum + mostTransactions(command), 0);
     const changes = commands.reduce((sum, command) => sum + mostChanges(command), 0);
+    const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
+    const refusals = count(({ submitted }) => submitted === true);
+    const announced = [most, changes, refusals, count(({ type }) => type === 'settlement')];
+    const rows = announced.reduce((sum, kind) => sum + outboxRowsFor(kind), 0);
     const draws = [
       { table: transactions, column: 'transaction_id', count: most },
-      { table: outbox, column: 'outbox_id', count: outboxRowsFor(most) + outboxRowsFor(changes) },
+      { table: outbox, column: 'outbox_id', count: rows },
     ];
-    const count = (isCounted: (command: Command) => boolean) => commands.filter(isCounted).length;
     const more = [
       { table: accountEvents, column: 'event_id', count: changes },
-      {
-        table: refusedSubmissions,
-        column: 'refusal_id',
-        count: count(({ submitted }) => submitted === true),
-      },
+      { table: refusedSubmissions, column: 'refusal_id', count: refusals },
       { table: incomingTransfers, column: 'incoming_id', count: count(({ type }) => type === 'incoming') },
     ];
     const last = more.findLastIndex((draw) => draw.count > 0);

@@ -2,9 +2,11 @@ import type { Decision, Effects } from '../../domain/books.js';
 import type { Command } from '../../domain/command.js';
 import { decideAtomically, decideInOrder } from '../../domain/decide-batch.js';
 import { LedgerError, type LedgerFailure } from '../../domain/errors.js';
+import type { Span } from '../../domain/origin.js';
 import type { BalanceCache } from '../../domain/ports.js';
 import type { RecentLocalBatches } from '../../messaging/recent-local-batches.js';
 import type { ShardMetrics } from '../../observability/metrics.js';
+import type { ShardTracing } from '../../observability/tracing.js';
 import { classifyFailure, DatabaseUnreachableError } from '../../storage/database-errors.js';
 import { CommitOutcomeUnknownError, type TransactionRunner } from '../../storage/transaction-runner.js';
 import type { BatchStatements, LockPolicy } from './batch-statements.js';
@@ -15,6 +17,8 @@ import { enter, type CommandState } from './command-state.js';
 /** A command and the promise of its answer. */
 export interface PendingCommand extends Waiting {
   readonly command: Command;
+  /** That of the request; undefined: nothing is traced. */
+  readonly span?: Span;
   state: CommandState;
   readonly resolve: (effects: Effects) => void;
   readonly reject: (error: unknown) => void;
@@ -52,6 +56,7 @@ export class BatchWriter {
     private readonly recentLocalBatches: RecentLocalBatches,
     private readonly metrics: ShardMetrics,
     private readonly onDefect: (error: unknown) => void,
+    private readonly tracing?: ShardTracing,
   ) {}
 
   /**
@@ -60,18 +65,21 @@ export class BatchWriter {
   async write(batch: readonly PendingCommand[], mode: BatchMode): Promise<LockedCommand[]> {
     const commands = batch.map((pending) => pending.command);
     const decide = mode.atomic ? decideAtomically : undefined;
+    const span = this.tracing?.batch(batch);
     const startedMs = performance.now();
     let posted: PostedBatch;
     try {
       posted = await this.runner.run(
         (queryRunner, client) =>
           this.statements.lockAndDecide(queryRunner, client, commands, mode.lockPolicy, decide),
-        (client, decided) => this.statements.write(client, decided),
+        (client, decided) => this.statements.write(client, decided, span?.traceparent),
       );
     } catch (error) {
+      span?.failed(error instanceof CommitOutcomeUnknownError ? 'commit_lost' : classifyFailure(error));
       return this.recover(batch, mode, error, startedMs);
     }
     // Outside the try: a failure after the COMMIT must never run the batch again.
+    span?.committed(posted.transactions.length);
     this.metrics.batchDuration(performance.now() - startedMs);
     return this.answer(batch, posted, startedMs);
   }

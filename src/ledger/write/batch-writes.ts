@@ -5,7 +5,7 @@ import { isPlain } from '../../domain/hash-chain.js';
 import type { Hold } from '../../domain/hold.js';
 import { formatMoney } from '../../domain/money.js';
 import type { Transaction } from '../../domain/transaction.js';
-import { changeRows, outboxRows } from '../../messaging/outbox-rows.js';
+import { outboxRows, plainRows } from '../../messaging/outbox-rows.js';
 import { plainArray, textArray } from '../../storage/array-literal.js';
 import { HOLD_COLUMNS } from '../../storage/rows.js';
 import type { SchemaTables } from '../../storage/tables.js';
@@ -40,7 +40,7 @@ export interface PostedBatch extends BatchDecision, ChangedAccounts {
  * The statements that write a batch. Each fails unless it writes exactly what was decided, because COMMIT is sent
  * before their answers have arrived.
  */
-export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] {
+export function writesOf(tables: SchemaTables, batch: PostedBatch, traceparent?: string): Statement[] {
   const { transactions, holds, events, details, refusals, outgoing } = batch;
   const captures = outgoing.filter((transfer) => transfer.status === 'pending' && isCapture(transfer));
   const described = captures.filter((transfer) => transfer.details);
@@ -52,7 +52,7 @@ export function writesOf(tables: SchemaTables, batch: PostedBatch): Statement[] 
     ...(refusals.length > 0 ? [insertRefusals(tables, batch)] : []),
     ...writeTransfers(tables, batch),
     ...(described.length > 0 ? [insertDetails(tables, described.map(asTransaction))] : []),
-    ...announce(tables, batch),
+    ...announce(tables, batch, traceparent),
     updateAccounts(tables, batch),
   ];
 }
@@ -225,20 +225,55 @@ function writeAccountDetails(tables: SchemaTables, details: PostedBatch['details
   ];
 }
 
+/** What is told of a batch. */
+export type Announced = Pick<PostedBatch, 'transactions' | 'events' | 'outboxIds'> &
+  Partial<Pick<PostedBatch, 'refusals' | 'refusalIds' | 'outgoing'>>;
+
 /** Inserts the outbox rows for what the same database transaction writes. */
 export function announce(
   tables: SchemaTables,
-  { transactions, events, outboxIds }: Pick<PostedBatch, 'transactions' | 'events' | 'outboxIds'>,
+  { transactions, events, refusals = [], refusalIds = [], outgoing = [], outboxIds }: Announced,
+  traceparent?: string,
 ): Statement[] {
-  const rows = [
-    ...outboxRows(transactions).map((some) => [some.map(({ transactionId }) => transactionId), []]),
-    ...changeRows(events).map((some) => [[], some.map(({ eventId }) => eventId)]),
-  ] as [number[], number[]][];
-  return rows.map(([transactionIds, eventIds], row) => [
-    `INSERT INTO ${tables.outbox} (outbox_id, transaction_ids, account_event_ids)
-     VALUES ($1, $2::bigint[], $3::bigint[])`,
-    [outboxIds[row], plainArray(transactionIds), plainArray(eventIds)],
-  ]);
+  const failed = outgoing.filter(({ status }) => status === 'failed').map(({ transferId }) => transferId);
+  const rows: (readonly [column: OutboxColumn, ids: readonly number[]])[] = [
+    ...outboxRows(transactions).map(
+      (some) => ['transaction_ids', some.map(({ transactionId }) => transactionId)] as const,
+    ),
+    ...plainRows(events).map((some) => ['account_event_ids', some.map(({ eventId }) => eventId)] as const),
+    ...plainRows(refusalIds.slice(0, refusals.length)).map((some) => ['refusal_ids', some] as const),
+    ...plainRows(failed).map((some) => ['failed_transfer_ids', some] as const),
+  ];
+  return rows.map(([column, ids], row) => announceIn(tables, column, outboxIds[row], ids, traceparent));
+}
+
+type OutboxColumn = 'transaction_ids' | 'account_event_ids' | 'refusal_ids' | 'failed_transfer_ids';
+
+function announceIn(
+  { outbox }: SchemaTables,
+  column: OutboxColumn,
+  outboxId: number | undefined,
+  ids: readonly number[],
+  traceparent: string | undefined,
+): Statement {
+  // Most rows by far: their statement has no column of what is rare.
+  const isPlain = column === 'transaction_ids' || column === 'account_event_ids';
+  if (isPlain && traceparent === undefined) {
+    const [transactions, events] = column === 'transaction_ids' ? [ids, []] : [[], ids];
+    return [
+      `INSERT INTO ${outbox} (outbox_id, transaction_ids, account_event_ids)
+       VALUES ($1, $2::bigint[], $3::bigint[])`,
+      [outboxId, plainArray(transactions), plainArray(events)],
+    ];
+  }
+  const columns: readonly OutboxColumn[] = [
+    ...(['transaction_ids', 'account_event_ids', 'refusal_ids', 'failed_transfer_ids'] as const),
+  ];
+  return [
+    `INSERT INTO ${outbox} (outbox_id, ${columns.join(', ')}, traceparent)
+     VALUES ($1, $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6)`,
+    [outboxId, ...columns.map((each) => plainArray(each === column ? ids : [])), traceparent ?? null],
+  ];
 }
 
 /**

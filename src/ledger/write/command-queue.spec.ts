@@ -385,10 +385,18 @@ class Model {
   private remove(leaving: readonly Command[], accountIds: readonly number[]): void {
     const before = new Map(accountIds.map((accountId) => [accountId, this.firstOf(accountId)]));
     this.waiting = this.waiting.filter((one) => !leaving.includes(one));
-    this.ready = this.ready.filter((accountId) => this.mayTakeFirst(accountId));
-    for (const accountId of accountIds) {
-      if (this.firstOf(accountId) !== before.get(accountId)) this.becomeReady(accountId);
-    }
+    const hasNewFirst = (accountId: number) => this.firstOf(accountId) !== before.get(accountId);
+    // Of the lines that get the same new first command, the last one completes it, and has the turn.
+    const completes = (accountId: number) => {
+      const its = this.firstOf(accountId)?.accountIds ?? [];
+      const later = accountIds.slice(accountIds.indexOf(accountId) + 1);
+      return !later.some((id) => its.includes(id) && hasNewFirst(id));
+    };
+    this.ready = this.ready.filter(
+      (accountId) => this.mayTakeFirst(accountId) && (!hasNewFirst(accountId) || completes(accountId)),
+    );
+    for (const accountId of accountIds)
+      if (hasNewFirst(accountId) && completes(accountId)) this.becomeReady(accountId);
     this.tidy();
   }
 

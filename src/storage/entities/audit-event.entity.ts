@@ -29,6 +29,6 @@ export class AuditEventEntity {
   hash!: Buffer;
 
   /** The epoch of the schema that wrote the row. Without a default, so that the commands of an older release fail. */
-  @Column({ name: 'schema_epoch', type: 'smallint' })
-  schemaEpoch!: number;
+  @Column({ name: 'tables_epoch', type: 'smallint' })
+  tablesEpoch!: number;
 }

@@ -22,10 +22,6 @@ export class ShardIdentityEntity {
   @Column({ name: 'shard_count', type: 'int' })
   shardCount!: number;
 
-  /** True: the bank has a broker, so a relay without one must leave the events alone. */
-  @Column({ name: 'relay_to_broker', type: 'boolean', default: false })
-  relayToBroker!: boolean;
-
   /** The code of the bank's currency. */
   @Column({ type: 'varchar', length: 3, default: 'USD' })
   currency!: string;
@@ -64,6 +60,22 @@ export class ShardIdentityEntity {
   /** When that lease runs out. */
   @Column({ name: 'transfers_leased_until', type: 'timestamptz', precision: 3, nullable: true })
   transfersUntil!: Date | null;
+
+  /** The process that holds the lease on publishing to the broker. */
+  @Column({ name: 'broker_id', type: 'uuid', nullable: true })
+  brokerId!: string | null;
+
+  /** When that lease runs out. */
+  @Column({ name: 'broker_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  brokerUntil!: Date | null;
+
+  /** The process that holds the lease on webhooks. */
+  @Column({ name: 'webhooks_id', type: 'uuid', nullable: true })
+  webhooksId!: string | null;
+
+  /** When that lease runs out. */
+  @Column({ name: 'webhooks_leased_until', type: 'timestamptz', precision: 3, nullable: true })
+  webhooksUntil!: Date | null;
 
   /** Signs the ids of submissions, and the messages in which the service queues them. */
   @Column({ name: 'submission_secret', type: 'uuid' })

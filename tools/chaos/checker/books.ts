@@ -32,8 +32,11 @@ export interface AccountEvent {
 
 /** A row of `refused_submissions`: a command that was accepted, and then refused. */
 export interface RecordedRefusal {
+  readonly id: string;
   readonly accountId: number;
   readonly key: string;
+  /** The code of the error. */
+  readonly code: string;
   /** Milliseconds since 1970. */
   readonly time: number;
 }
@@ -132,7 +135,7 @@ export interface Books {
   readonly arrived: ReadonlyMap<string, ArrivedTransfer>;
   /** The number of shards. */
   readonly shards: number;
-  /** Outbox rows that were never published. */
+  /** Rows of the outbox or of the log that were never published. */
   readonly unpublished: number;
   /** When they were read, in milliseconds since 1970. */
   readonly readAt: number;
@@ -303,7 +306,11 @@ async function readRows(client: Client, schema: string, except: readonly number[
     `SELECT t.*, ${EPOCH_MS('t.decided_at')} AS time FROM ${schema}.incoming_transfers t ${ofRun}`,
   );
   const accounts = await all(`SELECT t.* FROM ${schema}.accounts t ${ofRun}`);
-  const outbox = await client.query(`SELECT FROM ${schema}.outbox`);
+  const unpublished = await client.query(
+    `SELECT FROM ${schema}.outbox UNION ALL
+     SELECT FROM ${schema}.event_log l, ${schema}.event_cursors c
+     WHERE c.receiver = 'rabbitmq' AND l.position > c.position`,
+  );
   return {
     accounts: accounts.map(accountOf),
     postings: posted.map(postingOf),
@@ -312,7 +319,7 @@ async function readRows(client: Client, schema: string, except: readonly number[
     holds: holds.map(holdOf),
     sent: sent.map(sentOf),
     arrived: arrived.map(arrivedOf),
-    unpublished: outbox.rowCount ?? 0,
+    unpublished: unpublished.rowCount ?? 0,
   };
 }
 
@@ -422,8 +429,10 @@ function eventOf(row: Columns): Rows['events'][number] {
 
 function refusalOf(row: Columns): RecordedRefusal {
   return {
+    id: `refusal${row['refusal_id']}`,
     accountId: number(row, 'account_id'),
     key: text(row, 'idempotency_key'),
+    code: (JSON.parse(text(row, 'rejection')) as { code: string }).code,
     time: number(row, 'time'),
   };
 }

@@ -1,4 +1,12 @@
-import { isExpiry, type AccountEvent, type Books, type HoldBook, type Posting } from './books.js';
+import {
+  isExpiry,
+  type AccountEvent,
+  type Books,
+  type HoldBook,
+  type Posting,
+  type RecordedRefusal,
+  type SentTransfer,
+} from './books.js';
 import { decimal } from './history.js';
 import { wordFor } from './parts.js';
 import type { Violations } from './rules.js';
@@ -69,6 +77,16 @@ function expectedOf(books: Books): Expected {
       tell(changes, `account${accountId}/${event.revision}`, changeEvent(accountId, event));
     expected.streams.push(stream, changes);
   }
+  for (const sent of books.sent.values()) {
+    const stream: string[] = [];
+    if (sent.status === 'failed') tell(stream, sent.id, failedTransferEvent(sent));
+    expected.streams.push(stream);
+  }
+  for (const refusal of books.refusals.values()) {
+    const stream: string[] = [];
+    tell(stream, refusal.id, refusalEvent(refusal));
+    expected.streams.push(stream);
+  }
   return expected;
 }
 
@@ -123,6 +141,23 @@ function transferEvent(transferId: string, legs: readonly Posting[]): Omit<Arriv
       holdId: legs.find((leg) => leg.holdId !== undefined)?.holdId,
     },
   };
+}
+
+/** The hold of a transfer of its own has its number, and is not told of. */
+export function failedTransferEvent({
+  id,
+  accountId,
+  to,
+  amount,
+  holdId,
+}: Pick<SentTransfer, 'id' | 'accountId' | 'to' | 'amount' | 'holdId'>): Omit<Arrival, 'id'> {
+  const isCapture = holdId !== id.replace('tr', 'hold');
+  const data = { transferId: id, accountId, toAccountId: to, amount: decimal(amount) };
+  return { type: 'transfer.failed.v1', data: { ...data, holdId: isCapture ? holdId : undefined } };
+}
+
+export function refusalEvent({ accountId, key, code }: RecordedRefusal): Omit<Arrival, 'id'> {
+  return { type: 'submission.refused.v1', data: { accountId, idempotencyKey: key, code } };
 }
 
 function changeEvent(

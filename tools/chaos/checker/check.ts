@@ -58,6 +58,6 @@ export async function check({ history, books, arrivals, cacheTtlMs }: Evidence):
   const tally = checker.finish();
   if (arrivals) checkEvents(books, arrivals, violations);
   if (books.unpublished > 0)
-    violations.add('event-missing', `${books.unpublished} rows are left in the outbox`);
+    violations.add('event-missing', `${books.unpublished} rows were never published`);
   return { violations, tally };
 }

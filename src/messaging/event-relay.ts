@@ -1,8 +1,8 @@
 import { BackgroundLoop } from '../concurrency/background-loop.js';
 import { classifyFailure } from '../storage/database-errors.js';
 import type { EventPublisher } from '../domain/ports.js';
-import type { OutboxMetrics, PublishFailure } from '../observability/metrics.js';
-import type { Backlog, Chunk, Outbox } from './outbox.js';
+import type { PublishFailure, RelayMetrics } from '../observability/metrics.js';
+import type { Backlog, Chunk, EventSource } from './event-source.js';
 import { PublishError } from './publish-error.js';
 
 /**
@@ -24,13 +24,13 @@ export interface RelayLog {
 }
 
 /**
- * Publishes the events of one shard's outbox, in order and at least once each, and removes those that have arrived.
- * Every publisher gets every row that it does not know yet. One that fails holds back all others, so that no event is
- * lost. The write path never waits for any of this.
+ * Publishes the events of one source, in order and at least once each. What fails is tried again, so that no event is
+ * lost. The write path never waits for any of this, and neither does another source.
  */
-export class OutboxRelay {
+export class EventRelay {
   private readonly loop = new BackgroundLoop();
   private maxEvents = MAX_EVENTS;
+  private begun = false;
   private failures = 0;
   private readonly complaints = new Set<PublishFailure>();
   private lastFailure: PublishFailure | undefined;
@@ -38,11 +38,13 @@ export class OutboxRelay {
   private counted: Backlog = { rows: 0, events: 0, ageMs: 0 };
 
   constructor(
-    private readonly outbox: Outbox,
-    private readonly publishers: readonly EventPublisher[],
+    private readonly source: EventSource,
+    private readonly publisher: EventPublisher,
     private readonly pollMs: number,
-    private readonly metrics: OutboxMetrics,
+    private readonly metrics: RelayMetrics,
     private readonly log: RelayLog,
+    /** Called before the first turn, until it succeeds. */
+    private readonly begin: () => Promise<void> = () => Promise.resolve(),
   ) {
     metrics.watchBacklog(() => this.backlog());
   }
@@ -51,7 +53,7 @@ export class OutboxRelay {
     this.loop.start(() => this.drain(), this.pollMs);
   }
 
-  /** Waits for the chunk in progress; the rest stays in the outbox for the next start. */
+  /** Waits for the chunk in progress; the rest waits for the next start. */
   stop(): Promise<void> {
     return this.loop.stop();
   }
@@ -66,6 +68,8 @@ export class OutboxRelay {
   /** Publishes without a pause while there is a backlog. */
   private async drain(): Promise<number> {
     try {
+      if (!this.begun) await this.begin();
+      this.begun = true;
       while (!this.loop.stopped && (await this.publishChunk()));
     } catch (error) {
       this.failed(error);
@@ -76,17 +80,15 @@ export class OutboxRelay {
   /** @returns whether there may be more */
   private async publishChunk(): Promise<boolean> {
     if (await this.nothingWaits()) return false;
-    for (const publisher of this.publishers) publisher.assertReady();
-    const known = (firstId: number | undefined) =>
-      this.publishers.every((publisher) => publisher.alreadyKnows(firstId));
-    const chunk = await this.outbox.claim(this.maxEvents, known);
+    this.publisher.assertReady();
+    const chunk = await this.source.claim(this.maxEvents, (firstId) => this.publisher.alreadyKnows(firstId));
     if (!chunk) {
       // Another relay is publishing, or nothing is left: whatever held events back here is over.
       this.lastFailure = undefined;
       return false;
     }
     await this.publish(chunk);
-    await this.outbox.remove(chunk);
+    await this.source.complete(chunk);
     this.succeeded(chunk);
     // Events that arrived meanwhile wait for the next poll: a chunk per row would burden the database.
     return chunk.more;
@@ -94,20 +96,17 @@ export class OutboxRelay {
 
   private async publish({ rows }: Chunk): Promise<void> {
     try {
-      for (const publisher of this.publishers) {
-        const news = rows.filter(({ firstTransactionId }) => !publisher.alreadyKnows(firstTransactionId));
-        await publisher.publish(news.flatMap(({ events }) => events));
-      }
+      await this.publisher.publish(rows.flatMap(({ events }) => events));
     } catch (error) {
       // Released at once, so that another instance may try. If that fails too, the lease runs out by itself.
-      await this.outbox.release().catch(() => undefined);
+      await this.source.release().catch(() => undefined);
       throw error;
     }
   }
 
   private async nothingWaits(): Promise<boolean> {
-    if (performance.now() - this.countedMs < COUNT_EVERY_MS) return this.outbox.isEmpty();
-    this.counted = await this.outbox.backlog();
+    if (performance.now() - this.countedMs < COUNT_EVERY_MS) return this.source.isEmpty();
+    this.counted = await this.source.backlog();
     this.countedMs = performance.now();
     return this.counted.rows === 0;
   }
@@ -118,9 +117,9 @@ export class OutboxRelay {
     return rows === 0 ? this.counted : { rows, events, ageMs: ageMs + performance.now() - this.countedMs };
   }
 
-  private succeeded({ outboxIds, rows }: Chunk): void {
+  private succeeded({ ids, rows }: Chunk): void {
     this.metrics.published(
-      outboxIds.length,
+      ids.length,
       rows.reduce((sum, { events }) => sum + events.length, 0),
     );
     this.failures = 0;
@@ -131,7 +130,7 @@ export class OutboxRelay {
   }
 
   /**
-   * Nothing is lost: events that were not removed are published again, in smaller chunks, so that a slow broker can
+   * Nothing is lost: a chunk that was not completed is published again, in smaller chunks, so that a slow broker can
    * confirm one in time, and one that returns everything is not sent much.
    */
   private failed(error: unknown): void {
