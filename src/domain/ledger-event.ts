@@ -77,21 +77,11 @@ export interface AccountChanged extends AboutAccount {
 }
 
 /** The accounts that an event tells of. */
-export function accountsOfEvent(event: LedgerEvent): readonly number[] {
-  switch (event.kind) {
-    case 'transaction.posted':
-    case 'hold.placed':
-    case 'hold.captured':
-    case 'hold.voided':
-    case 'hold.expired':
-      return [event.transaction.accountId];
-    case 'transfer.completed':
-      return event.legs.map(({ accountId }) => accountId);
-    case 'transfer.failed':
-    case 'submission.refused':
-    case 'account.changed':
-      return [event.accountId];
-  }
+export function accountsOfEvent(
+  event: LedgerEvent,
+): readonly (AboutAccount & { readonly accountId: number })[] {
+  if ('transaction' in event) return [event.transaction];
+  return event.kind === 'transfer.completed' ? event.legs : [event];
 }
 
 /** The version of an account that an event tells of; undefined: it tells of none. */

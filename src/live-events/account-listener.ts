@@ -94,7 +94,8 @@ export class AccountListener {
 
   private isWanted(event: LedgerEvent): boolean {
     // A transfer is read with all its legs.
-    if (!accountsOfEvent(event).includes(this.source.accountId)) return false;
+    const { accountId } = this.source;
+    if (!accountsOfEvent(event).some((account) => account.accountId === accountId)) return false;
     if (event.kind === 'account.changed') return event.revision > this.state.revision;
     const version = this.versionOf(event);
     return version === undefined || version > this.state.version;

@@ -108,7 +108,7 @@ export class EventTail {
     if (this.byAccount.size === 0) return;
     const listened = new Map<number, LogRow['events'][number][]>();
     for (const event of row.events) {
-      for (const accountId of accountsOfEvent(event)) {
+      for (const { accountId } of accountsOfEvent(event)) {
         if (!this.byAccount.has(accountId)) continue;
         const events = listened.get(accountId);
         if (events) events.push(event);

@@ -1,4 +1,4 @@
-import type { LedgerEvent } from '../../domain/ledger-event.js';
+import { accountsOfEvent, type LedgerEvent } from '../../domain/ledger-event.js';
 import { messageOf, type BankMessage } from '../bank-event.js';
 import { DeliveryQueue, type Ticket } from './delivery-queue.js';
 import type { Attempt, DeliveryState, EventPlace } from './delivery-state.js';
@@ -208,23 +208,6 @@ export class EndpointDelivery {
   private wants(event: LedgerEvent): boolean {
     const { eventTypes, owner } = this.endpoint;
     if (!eventTypes.includes(ALL_EVENT_TYPES) && !eventTypes.includes(event.kind)) return false;
-    return owner === undefined || ownersOf(event).includes(owner);
-  }
-}
-
-function ownersOf(event: LedgerEvent): readonly (string | undefined)[] {
-  switch (event.kind) {
-    case 'transaction.posted':
-    case 'hold.placed':
-    case 'hold.captured':
-    case 'hold.voided':
-    case 'hold.expired':
-      return [event.transaction.owner];
-    case 'transfer.completed':
-      return event.legs.map(({ owner }) => owner);
-    case 'transfer.failed':
-    case 'account.changed':
-    case 'submission.refused':
-      return [event.owner];
+    return owner === undefined || accountsOfEvent(event).some((account) => account.owner === owner);
   }
 }
