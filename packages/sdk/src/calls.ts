@@ -49,7 +49,7 @@ export class Calls {
     };
   }
 
-  /** For a stream of events, which is opened again by whoever reads it. */
+  /** For a stream of events. Its reader reopens it. */
   streaming(path: string): Connect {
     const { baseUrl } = this.transport;
     return (lastEventId, signal) => {
